@@ -1,0 +1,412 @@
+/* mongoose.h: one event loop that speaks TCP, UDP and HTTP.
+ *
+ * An independent implementation of the part of the documented Mongoose 7.x C
+ * API that a language binding needs (README.md says what that leaves out).
+ *
+ * The ideas to hold:
+ *
+ * - A connection is named by its number (`uint64_t`, 1, 2, 3 ... per manager,
+ *   never used twice), not by a pointer. A number that is no longer there
+ *   gives MGX_ECLOSED; it can never reach freed memory.
+ * - Every function may be called from any thread, also from inside a
+ *   callback. One lock per manager is held while the core works and let go
+ *   while it waits and while a callback runs. Only mg_mgr_poll() and
+ *   mg_mgr_free() refuse (MGX_EBUSY) while another mg_mgr_poll() is active.
+ * - Callbacks run on the thread that polls; those that a call causes by
+ *   itself (MG_EV_OPEN in mgx_listen()) run inside the call when it is made
+ *   on that thread or while nobody polls, else in the loop.
+ * - Whatever a callback is given is borrowed: it is valid until the callback
+ *   returns. Whatever a function is given is copied.
+ * - Text goes by pointer and length and need not end in NUL.
+ *
+ * Names: mg_ is the documented API, mgx_ is ours, MGX_E* are errors, always
+ * negative; 0 or a count is success.
+ */
+#ifndef MONGOOSE_H
+#define MONGOOSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* cffi: begin: what follows is read by the binding as well, so it holds plain
+ * declarations only: no attributes, no #if, no inline functions. */
+
+/* ---- errors ---------------------------------------------------------- */
+
+enum {
+  MGX_OK = 0,
+  MGX_ENOMEM = -1,     /* out of memory; nothing was changed */
+  MGX_ECLOSED = -2,    /* no such connection (any more), or the manager is closed */
+  MGX_EBUSY = -3,      /* another mg_mgr_poll() of this manager is active */
+  MGX_EINVAL = -4,     /* an argument is out of its range */
+  MGX_EADDR = -5,      /* the URL is malformed */
+  MGX_ESYSTEM = -6,    /* the system said no; see struct mgx_error */
+  MGX_ELIMIT = -7,     /* a limit of struct mgx_limits stands against it */
+  MGX_ESTATE = -8,     /* not now: see the function */
+  MGX_EANSWERED = -9,  /* the request was answered already, or none awaits an answer */
+  MGX_ELENGTH = -10,   /* more body than the Content-Length that was announced */
+  MGX_EKIND = -11      /* not for this kind of connection */
+};
+
+/* Why mgx_listen() and mgx_connect() failed, and mgx_send() on UDP. */
+struct mgx_error {
+  int sys;        /* errno of MGX_ESYSTEM, else 0 */
+  char text[256]; /* what was tried, NUL-terminated; "" when there is nothing to add */
+};
+
+/* ---- events ---------------------------------------------------------- */
+
+enum {
+  MG_EV_ERROR,     /* data: the message; MG_EV_CLOSE follows */
+  MG_EV_OPEN,      /* the connection exists */
+  MG_EV_POLL,      /* once per turn of the loop, to subscribers only */
+  MG_EV_RESOLVE,   /* addresses are known */
+  MG_EV_CONNECT,   /* connected */
+  MG_EV_ACCEPT,    /* accepted; on the new connection, after its MG_EV_OPEN */
+  MG_EV_TLS_HS,    /* TLS handshake done */
+  MG_EV_READ,      /* raw: data, consumed on return but for mgx_recv_keep(); protocol: no data */
+  MG_EV_WRITE,     /* bytes have left the send queue */
+  MG_EV_CLOSE,     /* exactly once, last */
+  MG_EV_HTTP_HDRS, /* head complete, body not yet */
+  MG_EV_HTTP_MSG,  /* whole message */
+  MG_EV_WS_OPEN,
+  MG_EV_WS_MSG,
+  MG_EV_WS_CTL,
+  MG_EV_MQTT_CMD,
+  MG_EV_MQTT_MSG,
+  MG_EV_MQTT_OPEN,
+  MG_EV_SNTP_TIME,
+  MG_EV_WAKEUP, /* data: payload of mg_wakeup() */
+  MG_EV_MDNS_REQ,   /* reserved, never fired */
+  MG_EV_MDNS_RESP,  /* reserved, never fired */
+  MG_EV_MODBUS_REQ, /* reserved, never fired */
+  MG_EV_USER        /* first number free for users */
+};
+
+struct mg_str {
+  const char *buf;
+  size_t len;
+};
+
+struct mg_http_header {
+  struct mg_str name, value;
+};
+
+/* A request or a response. Borrowed: every pointer aims into the receive
+ * buffer and dies when the callback returns. In a response `method` is the
+ * version, `uri` the status code's digits, `proto` the reason phrase. */
+struct mg_http_message {
+  struct mg_str method, uri, query, proto;
+  struct mg_str body;    /* in MG_EV_HTTP_HDRS: what has arrived of it */
+  struct mg_str head;    /* start line to the empty line, both included */
+  struct mg_http_header *headers; /* in order of arrival, values trimmed */
+  size_t num_headers;
+};
+
+/* An address in text form. */
+struct mgx_addr {
+  char ip[112]; /* "127.0.0.1", "::1", "fe80::1%2", or a unix socket's path; NUL-terminated */
+  uint16_t port;
+  bool is_ip6;
+};
+
+/* Which callbacks the core calls. All must be set. None may throw. The first
+ * argument is the `tag` given to mgx_mgr_new(). */
+struct mgx_callbacks {
+  /* An event without data. */
+  void (*on_event)(uint32_t tag, uint64_t conn, int ev);
+  /* MG_EV_ERROR (always, wanted or not), MG_EV_READ on raw connections and
+   * streamed bodies, MG_EV_WAKEUP. */
+  void (*on_data)(uint32_t tag, uint64_t conn, int ev, const char *data, size_t len);
+  /* MG_EV_HTTP_HDRS, MG_EV_HTTP_MSG. */
+  void (*on_http)(uint32_t tag, uint64_t conn, int ev, struct mg_http_message *msg);
+  /* MG_EV_RESOLVE: best address first. */
+  void (*on_resolve)(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
+  /* MG_EV_CLOSE; wanted == 0: not in the mask, but the binding knows this
+   * number and may forget it now. */
+  void (*on_close)(uint32_t tag, uint64_t conn, int wanted);
+  /* A timer fired; active == 0: it was its last time. */
+  void (*on_timer)(uint32_t tag, uint64_t timer, int active);
+  /* A log line. Called without the lock, in the loop. */
+  void (*on_log)(uint32_t tag, int level, const char *text, size_t len);
+};
+
+/* Limits of one manager. 0 switches a time-out or a maximum off. Bytes,
+ * counts, milliseconds (names end in _ms). mgx_limits_init() sets defaults. */
+struct mgx_limits {
+  uint64_t recv_buffer;       /* 3 MiB: bytes waiting in a connection's receive buffer, a whole
+                                 HTTP message included unless its body is streamed */
+  uint64_t send_backlog;      /* 64 MiB: unsent bytes of a connection; then MGX_ELIMIT */
+  uint64_t header_bytes;      /* 65536: HTTP head, start line included; then 431 */
+  uint64_t header_count;      /* 100: HTTP header lines; then 431. At most 1000 */
+  uint64_t request_line;      /* 8192: HTTP start line; then 414 */
+  uint64_t chunk_extension;   /* 256: bytes after the digits of a chunk-size line; then 400 */
+  uint64_t header_timeout_ms; /* 30000: from a message's first byte to its whole head */
+  uint64_t body_timeout_ms;   /* 60000: without progress in a body, or in sending to a peer
+                                 that does not read */
+  uint64_t keepalive_timeout_ms; /* 75000: idle between two requests */
+  uint64_t connect_timeout_ms;   /* 10000: TCP connect */
+  uint64_t wakeup_payload;       /* 16 MiB: one wake-up; then MGX_ELIMIT */
+  uint64_t wakeup_queue;         /* 256 MiB: all waiting wake-ups; then MGX_ELIMIT */
+  uint64_t connections;          /* RLIMIT_NOFILE - 64: then new ones are refused */
+};
+void mgx_limits_init(struct mgx_limits *limits);
+
+/* ---- manager --------------------------------------------------------- */
+
+struct mg_mgr;
+
+enum { MGX_POLLER_DEFAULT, MGX_POLLER_EPOLL, MGX_POLLER_POLL };
+
+/* A new manager, or NULL with *err filled. `limits` NULL: defaults; copied.
+ * `callbacks` is borrowed for the manager's life. Release: mgx_mgr_delete(). */
+struct mg_mgr *mgx_mgr_new(uint32_t tag, const struct mgx_callbacks *callbacks,
+                           const struct mgx_limits *limits, int poller, struct mgx_error *err);
+/* Release the memory; closes first, without callbacks, when mg_mgr_free() was
+ * not called. No other thread may be inside a call. NULL is fine. */
+void mgx_mgr_delete(struct mg_mgr *mgr);
+/* One turn of the loop, waiting at most ms milliseconds for something to do
+ * (ms < 0: without limit). MGX_EBUSY, MGX_ECLOSED, else 0. */
+int mg_mgr_poll(struct mg_mgr *mgr, int ms);
+/* Close every connection, newest first, each with its MG_EV_CLOSE, then end
+ * timers and the poller. The memory stays, so late calls get MGX_ECLOSED.
+ * MGX_EBUSY while mg_mgr_poll() is active; 0, also the second time. */
+int mg_mgr_free(struct mg_mgr *mgr);
+/* Leave the running mg_mgr_poll() as soon as the current callback returns;
+ * what is left undelivered comes in the next one. */
+void mgx_mgr_break(struct mg_mgr *mgr);
+/* End the wait of a mg_mgr_poll(), now or the next one. Any thread. */
+void mgx_mgr_interrupt(struct mg_mgr *mgr);
+/* A descriptor that is readable when there is work: epoll's own. MGX_EKIND with the
+ * poll(2) poller, MGX_ECLOSED. */
+int mgx_mgr_fd(struct mg_mgr *mgr);
+/* Milliseconds one may wait before the next mg_mgr_poll(): 0 work is pending,
+ * -1 without limit. */
+int64_t mgx_mgr_next_timeout(struct mg_mgr *mgr);
+/* Numbers of the live connections, newest first: at most cap are written to
+ * ids, the count of all is returned. The binding counts as knowing them. */
+size_t mgx_mgr_conns(struct mg_mgr *mgr, uint64_t *ids, size_t cap);
+/* Send `Date` in the answers of the HTTP server (default true). */
+void mgx_mgr_set_date(struct mg_mgr *mgr, bool on);
+
+/* Handlers: what the binding calls a handler is a number and two event masks
+ * (bit 1 << MG_EV_...) to the core: one for the connections it is set on, one
+ * for accepted connections. Number 0 is the default handler of the manager;
+ * its masks are 0 until set. */
+
+/* A number > 0, or MGX_ENOMEM. */
+int mgx_handler_add(struct mg_mgr *mgr, uint32_t mask, uint32_t accepted_mask);
+/* Change the masks of handler h for connections that get it from now on. */
+int mgx_handler_set(struct mg_mgr *mgr, int h, uint32_t mask, uint32_t accepted_mask);
+/* How many connections have handler h. */
+int mgx_handler_refs(struct mg_mgr *mgr, int h);
+/* Forget handler h if no connection has it: 1 forgotten, 0 in use. */
+int mgx_handler_drop(struct mg_mgr *mgr, int h);
+
+/* ---- connections ----------------------------------------------------- */
+
+enum { MGX_HTTP_BY_SCHEME = -1, MGX_HTTP_OFF = 0, MGX_HTTP_ON = 1 };
+
+struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
+  int handler;       /* number of mgx_handler_add(), 0 the default one */
+  int http;          /* MGX_HTTP_... */
+  bool reuse_port;   /* listeners: SO_REUSEPORT */
+};
+
+/* Listen at / connect to url. The number of the connection (> 0), or a
+ * negative error with *err filled: MGX_EADDR, MGX_ESYSTEM, MGX_ENOMEM,
+ * MGX_ECLOSED. A connect that fails later tells by MG_EV_ERROR. */
+int64_t mgx_listen(struct mg_mgr *mgr, const char *url, size_t len, const struct mgx_open *opts,
+                   struct mgx_error *err);
+int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struct mgx_open *opts,
+                    struct mgx_error *err);
+
+enum { /* bits of struct mgx_conn_info.flags */
+  MGX_IS_LISTENING = 1 << 0,
+  MGX_IS_CLIENT = 1 << 1,
+  MGX_IS_ACCEPTED = 1 << 2,
+  MGX_IS_TLS = 1 << 3,
+  MGX_IS_UDP = 1 << 4,
+  MGX_IS_WEBSOCKET = 1 << 5,
+  MGX_IS_READABLE = 1 << 6,
+  MGX_IS_WRITABLE = 1 << 7,
+  MGX_IS_CLOSING = 1 << 8,
+  MGX_IS_FULL = 1 << 9, /* reading stopped: paused, or the buffer is full */
+  MGX_IS_DRAINING = 1 << 10,
+  MGX_IS_HTTP = 1 << 11,
+  MGX_IS_CONNECTING = 1 << 12
+};
+
+struct mgx_conn_info {
+  uint32_t flags;
+  int handler;
+  uint64_t recv_len, recv_size, send_len, send_size;
+  bool has_loc, has_rem;
+  struct mgx_addr loc, rem;
+};
+
+/* All of these: 0 or as said; MGX_ECLOSED when the connection is gone. */
+
+/* MGX_IS_... bits (>= 0). The binding counts as knowing the connection. */
+int mgx_conn_flags(struct mg_mgr *mgr, uint64_t conn);
+int mgx_conn_info(struct mg_mgr *mgr, uint64_t conn, struct mgx_conn_info *info);
+/* Number of its handler (>= 0). The binding counts as knowing the connection. */
+int mgx_conn_handler(struct mg_mgr *mgr, uint64_t conn);
+int mgx_conn_set_handler(struct mg_mgr *mgr, uint64_t conn, int h);
+/* Append to the send queue; UDP: one datagram, at once. MGX_ELIMIT above
+ * send_backlog, MGX_ENOMEM, MGX_EKIND on TCP listeners, MGX_ESYSTEM with *err
+ * for a datagram the system refused; MGX_EANSWERED and MGX_ELENGTH on HTTP
+ * server connections, where the bytes are the answer to the pending request.
+ * Nothing is sent on an error. `err` may be NULL. */
+int mgx_send(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len,
+             struct mgx_error *err);
+/* Close without flushing / after the send queue has left. */
+int mgx_close(struct mg_mgr *mgr, uint64_t conn);
+int mgx_drain(struct mg_mgr *mgr, uint64_t conn);
+/* Stop and go on reading. */
+int mgx_pause(struct mg_mgr *mgr, uint64_t conn, bool on);
+/* Raise MG_EV_ERROR with this text and close. */
+int mgx_conn_error(struct mg_mgr *mgr, uint64_t conn, const char *text, size_t len);
+/* Copy the front of the receive buffer / send queue, at most cap bytes;
+ * returns how many. */
+int64_t mgx_recv_data(struct mg_mgr *mgr, uint64_t conn, char *buf, size_t cap);
+int64_t mgx_send_data(struct mg_mgr *mgr, uint64_t conn, char *buf, size_t cap);
+/* Inside MG_EV_READ on a raw TCP connection: keep the last n bytes of what
+ * the handler was given; they come again in front of the next ones. MGX_EINVAL: n is
+ * more than there is; MGX_ESTATE: no such event is running. */
+int mgx_recv_keep(struct mg_mgr *mgr, uint64_t conn, size_t n);
+/* Drop the first n bytes of the receive buffer of a raw connection whose
+ * handler takes no MG_EV_READ. MGX_EINVAL: n is more than there is;
+ * MGX_ESTATE: the bytes belong to a running event or to a protocol. */
+int mgx_recv_consume(struct mg_mgr *mgr, uint64_t conn, size_t n);
+
+/* ---- timers and wake-up ---------------------------------------------- */
+
+enum { MG_TIMER_ONCE = 0, MG_TIMER_REPEAT = 1, MG_TIMER_RUN_NOW = 2 };
+
+/* A timer's number (> 0), MGX_ENOMEM, MGX_ECLOSED, or MGX_EINVAL for a
+ * repeating timer of 0 ms. Counts from this call. A late repeating timer
+ * drops the ticks it missed. */
+int64_t mg_timer_add(struct mg_mgr *mgr, uint64_t ms, unsigned flags);
+/* 1: it will not fire any more; 0: there is no such timer. */
+int mg_timer_free(struct mg_mgr *mgr, uint64_t timer);
+
+/* Set up wake-ups: the number that stands for the manager itself (> 0), the
+ * same one each time; MGX_ECLOSED. */
+int64_t mg_wakeup_init(struct mg_mgr *mgr);
+/* Deliver MG_EV_WAKEUP with these bytes to a connection, in the loop, in
+ * order. 1 taken; 0 no mg_wakeup_init(), or no such connection; MGX_ELIMIT,
+ * MGX_ENOMEM, MGX_ECLOSED. To the manager's own number: only ends the wait. */
+int mg_wakeup(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len);
+
+/* ---- HTTP: RFC 9110, RFC 9112 ---------------------------------------- */
+
+/* Send a whole answer to the pending request: status line, Date, `headers`
+ * (lines, each ended by CR LF, checked by the caller), framing, body. With
+ * "Transfer-Encoding: chunked" or "Content-Type: text/event-stream" among
+ * `headers` the answer is chunked and stays open until mgx_http_chunk() with
+ * no data. A Content-Length among them is replaced by the true one. No body
+ * goes out for HEAD, 1xx, 204 and 304. MGX_EANSWERED, MGX_ELIMIT, MGX_ENOMEM,
+ * MGX_EINVAL (status outside 100..999). On a listener: 0, and nothing is sent. On a
+ * raw TCP connection: just the bytes. */
+int mgx_http_reply(struct mg_mgr *mgr, uint64_t conn, int status, const char *headers,
+                   size_t headers_len, const char *body, size_t body_len);
+/* Send a piece of the body of an answer that was begun (or of a request, on a
+ * client), framed as its head announced: a chunk, or as it is. len == 0 ends
+ * it. MGX_EANSWERED: nothing was begun. On a raw TCP connection: a chunk. */
+int mgx_http_chunk(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len);
+/* Send a request head and body that the caller built; no_body: a HEAD
+ * request, whose response has none. MGX_EKIND: not an HTTP client. */
+int mgx_http_request(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len,
+                     bool no_body);
+/* In MG_EV_HTTP_HDRS: have the body delivered as MG_EV_READ pieces, then
+ * MG_EV_HTTP_MSG with an empty body. MGX_ESTATE elsewhere. */
+int mgx_http_stream_body(struct mg_mgr *mgr, uint64_t conn);
+/* The handler failed: answer 500 if no byte of an answer was queued, then
+ * close in any case. */
+int mgx_http_fail(struct mg_mgr *mgr, uint64_t conn);
+
+struct mg_http_serve_opts {
+  struct mg_str root;          /* directory; of serve_file: the file */
+  struct mg_str extra_headers; /* lines, each ended by CR LF */
+  struct mg_str mime_types;    /* "ext=type,ext=type"; "*=type" for all */
+  struct mg_str page404;       /* file sent with status 200 instead of the 404 text */
+  bool listing;                /* list directories without an index file */
+};
+/* Answer `msg`, the message of the running event of this connection, with a
+ * file below opts->root / with that file. Errors as mgx_http_reply(); MGX_ESTATE: no
+ * such message is running. */
+int mg_http_serve_dir(struct mg_mgr *mgr, uint64_t conn, const struct mg_http_serve_opts *opts);
+int mg_http_serve_file(struct mg_mgr *mgr, uint64_t conn, const struct mg_http_serve_opts *opts);
+
+/* The header's value: the first of that name, case ignored, whatever comes
+ * first for repeated ones. NULL when there is none. Any thread. */
+const struct mg_str *mg_http_get_header(const struct mg_http_message *msg, const char *name,
+                                        size_t len);
+
+/* One part of a multipart body, RFC 7578. */
+struct mg_http_part {
+  struct mg_str head; /* header lines, each ended by CR LF */
+  struct mg_str body;
+};
+/* The part at offset ofs of body (0, then what was returned). `boundary`:
+ * from the Content-Type, or NULL to take the one of the first line. The next
+ * offset, or 0 when no complete part is left. Any thread. */
+size_t mg_http_next_multipart(const char *body, size_t len, size_t ofs, const char *boundary,
+                              size_t boundary_len, struct mg_http_part *part);
+
+/* ---- text: URLs, patterns, JSON --------------------------------------- */
+
+/* A URL's parts, RFC 3986 as far as "[scheme://][user[:pass]@]host[:port][/path]"
+ * goes. Views into the text. */
+struct mgx_url {
+  struct mg_str scheme, user, pass, host, uri; /* host with its brackets; uri "/" when absent */
+  int port;                                    /* explicit, else of the scheme, else 0; -1: malformed */
+  bool has_port;
+  bool is_tls; /* https wss mqtts ssl tls tcps, any case */
+};
+void mgx_url_parse(const char *url, size_t len, struct mgx_url *parts);
+/* Percent-encode all but A-Z a-z 0-9 - . _ ~ with lower-case digits. The
+ * length; nothing is written when cap is less (3 * len is always enough). */
+size_t mg_url_encode(const char *s, size_t len, char *to, size_t cap);
+/* Percent-decode; form: '+' is a blank. The length (never above len), or
+ * MGX_EINVAL for a malformed escape. */
+int64_t mg_url_decode(const char *s, size_t len, char *to, size_t cap, bool form);
+
+/* Match s against a pattern: ? one character (UTF-8), * any run without '/',
+ * # any run. caps[0..cap) gets one slice per wildcard. The number of
+ * wildcards, or -1 when it does not match. Time is bounded by
+ * O(length * pattern). MGX_ENOMEM is below -1: see MGX_MATCH_ENOMEM. */
+enum { MGX_MATCH_NO = -1, MGX_MATCH_ENOMEM = -2 };
+int mg_match(const char *s, size_t len, const char *pattern, size_t pattern_len,
+             struct mg_str *caps, size_t cap);
+
+enum { MG_JSON_TOO_DEEP = -1, MG_JSON_INVALID = -2, MG_JSON_NOT_FOUND = -3 };
+/* Offset of the value at path ("$.a[0].b") in an RFC 8259 text, its length in
+ * *toklen (0 on failure); or MG_JSON_.... At most 30 levels. Any thread. */
+int64_t mg_json_get(const char *json, size_t len, const char *path, size_t path_len,
+                    size_t *toklen);
+/* Unescape a JSON string token (quotes included) to UTF-8; a lone surrogate
+ * escape becomes U+FFFD. The length (less than len), or MG_JSON_INVALID. */
+int64_t mg_json_unescape(const char *tok, size_t len, char *to, size_t cap);
+
+/* ---- process-wide ----------------------------------------------------- */
+
+enum { MG_LL_NONE, MG_LL_ERROR, MG_LL_INFO, MG_LL_DEBUG, MG_LL_VERBOSE };
+/* Lines above the level are not made. Default MG_LL_NONE. */
+void mg_log_set(int level);
+int mg_log_get(void);
+/* Milliseconds of a monotonic clock. */
+uint64_t mg_millis(void);
+
+/* cffi: end */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

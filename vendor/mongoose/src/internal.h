@@ -1,0 +1,452 @@
+/* internal.h: what the core's own files share.
+ *
+ * Layers, each knowing only those above it in this list:
+ *
+ *   os_posix.c poller_*.c   the operating system, behind struct mg_os
+ *   iobuf.c idmap.c heap.c list (below)   data structures
+ *   mgr.c conn.c net.c timer.c wakeup.c log.c   the loop: knows no protocol
+ *   http_*.c                a protocol: struct mg_proto is how the loop calls it
+ *   url.c match.c json.c multipart.c   text: no manager at all
+ *
+ * Everything named mg__ runs with the manager's lock held, unless it takes no
+ * manager. A callback (mg__emit_*) lets the lock go while it runs; after it
+ * returns everything must be looked at afresh, but for one promise: a
+ * connection that is being processed (c->busy) is marked by a close, not
+ * freed, and its receive buffer stays where it is. */
+#ifndef MG_INTERNAL_H
+#define MG_INTERNAL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../mongoose.h"
+
+enum {
+  MG_IO_SIZE = 16384,           /* one pooled buffer block, one socket read */
+  MG_POOL_BLOCKS = 64,          /* free blocks a manager keeps: 1 MiB */
+  MG_ACCEPT_BUDGET = 64,        /* per listener and turn */
+  MG_DATAGRAM_BUDGET = 64,      /* per UDP socket and turn */
+  MG_READ_BUDGET = 256 * 1024,  /* bytes per connection and turn */
+  MG_WRITE_BUDGET = 1024 * 1024,
+  MG_LINGER_BYTES = 1024 * 1024, /* discarded from a peer after we drained */
+  MG_LINGER_MS = 2000,
+  MG_ACCEPT_PAUSE_MS = 100, /* a listener rests this long when descriptors run out */
+  MG_EVENTS = 512,          /* readiness reports per turn */
+  MG_MAX_HEADERS = 1000,    /* ceiling of limits.header_count */
+};
+
+#define MG_CONTAINER(ptr, type, field) ((type *) (void *) ((char *) (ptr) - offsetof(type, field)))
+
+/* Allocation goes through these so that tests can make the n-th one fail. */
+void *mg__malloc(size_t n);
+void *mg__calloc(size_t n);
+void *mg__realloc(void *p, size_t n);
+void mg__free(void *p);
+
+/* ---- doubly linked ring ------------------------------------------------ */
+
+struct mg_link {
+  struct mg_link *next, *prev; /* itself when in no list */
+};
+static inline void mg__link_init(struct mg_link *l) { l->next = l->prev = l; }
+static inline bool mg__link_empty(const struct mg_link *l) { return l->next == l; }
+static inline void mg__link_del(struct mg_link *l) {
+  l->prev->next = l->next;
+  l->next->prev = l->prev;
+  mg__link_init(l);
+}
+static inline void mg__link_add_tail(struct mg_link *list, struct mg_link *l) {
+  l->next = list;
+  l->prev = list->prev;
+  list->prev->next = l;
+  list->prev = l;
+}
+/* Move everything from one list to the end of another. */
+static inline void mg__link_splice(struct mg_link *to, struct mg_link *from) {
+  if (mg__link_empty(from)) return;
+  from->next->prev = to->prev;
+  to->prev->next = from->next;
+  from->prev->next = to;
+  to->prev = from->prev;
+  mg__link_init(from);
+}
+
+/* ---- byte buffer: iobuf.c ---------------------------------------------- */
+
+struct mg_iobuf {
+  char *buf;   /* first valid byte */
+  size_t len;  /* valid bytes */
+  size_t size; /* bytes from buf to the end of the allocation; len <= size, always */
+  size_t gap;  /* bytes consumed in front of buf, inside the allocation */
+};
+
+struct mg_pool { /* free blocks of MG_IO_SIZE bytes */
+  void *free;
+  size_t count;
+};
+void mg__pool_free(struct mg_pool *pool);
+
+/* Make room for n more bytes behind len: false on OOM, buffer untouched. The
+ * first block comes from the pool. Grows by half at least. */
+bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n);
+/* reserve + copy; all or nothing. */
+bool mg__iobuf_add(struct mg_pool *pool, struct mg_iobuf *io, const void *data, size_t n);
+/* Drop n <= len bytes from the front; O(1). Keeps the allocation. */
+void mg__iobuf_del(struct mg_iobuf *io, size_t n);
+/* Give memory back that an idle connection does not need: all of it when
+ * empty, most of it when a short tail sits in a big block. */
+void mg__iobuf_settle(struct mg_pool *pool, struct mg_iobuf *io);
+void mg__iobuf_free(struct mg_pool *pool, struct mg_iobuf *io);
+
+/* ---- number -> pointer: idmap.c ---------------------------------------- */
+
+struct mg_idmap { /* open addressing; numbers are handed out in sequence and hash to themselves */
+  struct mg_idmap_slot {
+    uint64_t id; /* 0: free */
+    void *ptr;
+  } *slots;
+  size_t mask, count; /* mask + 1 slots, a power of two, or none at all */
+};
+bool mg__idmap_put(struct mg_idmap *map, uint64_t id, void *ptr); /* false: OOM */
+void *mg__idmap_get(const struct mg_idmap *map, uint64_t id);     /* NULL: not there */
+void mg__idmap_del(struct mg_idmap *map, uint64_t id);
+void mg__idmap_free(struct mg_idmap *map);
+
+/* ---- deadlines: heap.c, a 4-ary heap ------------------------------------ */
+
+struct mg_deadline {
+  uint64_t at;  /* ms of the manager's clock */
+  uint64_t seq; /* equal times fire in this order */
+  size_t pos;   /* index in the heap + 1; 0: not in it */
+};
+struct mg_heap {
+  struct mg_deadline **nodes;
+  size_t len, cap;
+};
+/* Room for one more node, so that the next push can't fail; false: OOM. */
+bool mg__heap_reserve(struct mg_heap *heap, size_t n);
+/* Put it in or move it; call mg__heap_reserve() first when it is not in. */
+void mg__heap_set(struct mg_heap *heap, struct mg_deadline *d, uint64_t at);
+void mg__heap_del(struct mg_heap *heap, struct mg_deadline *d); /* no-op when not in */
+void mg__heap_free(struct mg_heap *heap);
+
+/* ---- the operating system: os_posix.c, poller_*.c ----------------------- */
+
+enum { MG_POLL_IN = 1, MG_POLL_OUT = 2, MG_POLL_ERR = 4 };
+
+struct mg_ready {
+  uint64_t id;
+  unsigned what; /* MG_POLL_... */
+};
+
+struct mg_poller; /* each backend's own */
+struct mg_poller_ops {
+  const char *name;
+  /* 0 or -errno. All but wait() are called with the manager's lock held. */
+  int (*open)(struct mg_poller **out);
+  void (*close)(struct mg_poller *p);
+  int (*add)(struct mg_poller *p, int fd, uint64_t id, unsigned what);
+  int (*mod)(struct mg_poller *p, int fd, uint64_t id, unsigned what);
+  void (*del)(struct mg_poller *p, int fd);
+  /* Take a snapshot of the interest for the coming wait(): 0 or -errno. */
+  int (*prepare)(struct mg_poller *p);
+  /* Without the lock. At most max reports to out; count, or -errno. */
+  int (*wait)(struct mg_poller *p, struct mg_ready *out, int max, int ms);
+  int (*fd)(struct mg_poller *p); /* a descriptor for foreign loops, or -1 */
+};
+extern const struct mg_poller_ops mg__poller_epoll, mg__poller_poll;
+
+/* Every question to the system about sockets, time and chance goes through
+ * here, so that a simulated world can take its place. Socket calls return
+ * what POSIX's do but -errno for -1. */
+struct mg_os {
+  const struct mg_poller_ops *pollers[2]; /* epoll or NULL, poll */
+  int (*socket)(int domain, int type);     /* non-blocking, close-on-exec */
+  int (*close)(int fd);
+  int (*bind)(int fd, const struct sockaddr *sa, socklen_t len);
+  int (*listen)(int fd);
+  int (*accept)(int fd, struct sockaddr *sa, socklen_t *len); /* non-blocking, close-on-exec */
+  int (*connect)(int fd, const struct sockaddr *sa, socklen_t len);
+  int (*connect_result)(int fd); /* SO_ERROR as -errno */
+  int (*getsockname)(int fd, struct sockaddr *sa, socklen_t *len);
+  int (*setsockopt)(int fd, int level, int name, int value);
+  int (*shutdown_write)(int fd);
+  ssize_t (*recv)(int fd, void *buf, size_t len);
+  ssize_t (*send)(int fd, const void *buf, size_t len, bool more);
+  ssize_t (*recvfrom)(int fd, void *buf, size_t len, struct sockaddr *sa, socklen_t *salen);
+  ssize_t (*sendto)(int fd, const void *buf, size_t len, const struct sockaddr *sa, socklen_t salen);
+  ssize_t (*sendfile)(int fd, int file, uint64_t ofs, size_t len);
+  int (*wake_open)(int fds[2]);  /* fds[0] is readable after a signal; fds[1] may be the same */
+  void (*wake_signal)(int fd);   /* async-signal-safe */
+  void (*wake_clear)(int fd);
+  uint64_t (*monotonic_ms)(void);
+  time_t (*wall_s)(void);
+  bool (*random)(void *buf, size_t len);
+  uint64_t (*max_descriptors)(void);
+};
+extern const struct mg_os mg__os_posix;
+
+/* ---- addresses: net.c --------------------------------------------------- */
+
+struct mg_sockaddr {
+  union {
+    struct sockaddr sa;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    struct sockaddr_un un;
+  } u;
+  socklen_t len; /* 0: not known */
+};
+/* Text form; an IPv4-mapped IPv6 address becomes plain IPv4. */
+void mg__addr_text(const struct mg_sockaddr *a, struct mgx_addr *out);
+/* "a.b.c.d", "::1", "[fe80::1%2]", "localhost" (any case), "" (0.0.0.0): true.
+ * *out is touched on success only; its port is 0. */
+bool mg_aton(struct mg_str host, struct mg_sockaddr *out);
+void mg__addr_set_port(struct mg_sockaddr *a, uint16_t port);
+/* "127.0.0.1:80", "[::1]:80", for messages. */
+const char *mg__addr_print(const struct mg_sockaddr *a, char *buf, size_t size);
+
+/* ---- connection --------------------------------------------------------- */
+
+struct mg_connection;
+
+/* A protocol on top of a connection. All are called with the lock held and
+ * c->busy set; any of them may fire events, close, or take the protocol off. */
+struct mg_proto {
+  const char *name;
+  /* recv has grown, or reading was resumed, or an answer is complete: take what can
+   * be taken. */
+  void (*on_data)(struct mg_connection *c);
+  /* The peer will send no more. Left-over bytes are in recv. */
+  void (*on_eof)(struct mg_connection *c);
+  /* The send queue has run empty. May be NULL. */
+  void (*on_sent)(struct mg_connection *c);
+  /* c->deadline has passed. */
+  void (*on_timeout)(struct mg_connection *c);
+  /* Bytes the user wants to send: look at them first. 0 or MGX_E... */
+  int (*on_send)(struct mg_connection *c, const char *data, size_t len);
+  /* How much may wait in recv before reading stops. */
+  uint64_t (*recv_limit)(const struct mg_connection *c);
+  /* The connection goes away: release c->proto_data. */
+  void (*free)(struct mg_connection *c);
+};
+
+struct mg_connection {
+  struct mg_link link;  /* mgr->conns, newest last */
+  struct mg_link todo;  /* mgr->todo: has deferred events or unread input to process */
+  struct mg_link dirty; /* mgr->dirty: has something to flush or to close */
+  struct mg_link polls; /* mgr->polls: subscribes to MG_EV_POLL */
+  struct mg_mgr *mgr;
+  uint64_t id;
+  int fd;            /* -1: none (yet) */
+  int handler;
+  uint32_t mask;     /* wanted events, 1 << MG_EV_... */
+  unsigned interest; /* what the poller watches for, MG_POLL_...; ~0u: not registered */
+  struct mg_sockaddr loc, rem;
+  struct mg_iobuf recv, send;
+  const struct mg_proto *proto; /* NULL: raw */
+  const struct mg_proto *accept_proto; /* listener: what accepted connections speak */
+  void *proto_data;             /* owned by proto */
+  struct mg_deadline timer;     /* in mgr->deadlines; may be earlier than deadline */
+  uint64_t deadline;            /* ms; 0: none. mg__conn_set_deadline() */
+  uint64_t linger_left;         /* bytes still to be discarded while lingering */
+  size_t keep;                  /* mgx_recv_keep() of the running MG_EV_READ */
+  size_t event_len;             /* bytes the running MG_EV_READ was given */
+  int file;                     /* being sent after `send`, or -1 */
+  uint64_t file_ofs, file_left;
+  char *unlink_path;            /* unix listener: removed on close; owned */
+  struct mg_link pending;       /* mg_deferred events, see mgr.c */
+  unsigned busy;                /* the loop is working on it */
+  bool is_listening, is_client, is_accepted, is_connecting, is_tls, is_udp, is_unix, is_websocket;
+  bool is_readable, is_writable;
+  bool is_closing;   /* goes away at the end of the turn, or now if nobody polls */
+  bool is_draining;  /* closes once the send queue is empty; its input is discarded */
+  bool is_lingering; /* closed to the user; waiting for the peer's end */
+  bool is_paused;    /* mgx_pause() */
+  bool is_eof;       /* the peer has sent its last byte */
+  bool is_error;     /* MG_EV_ERROR was fired: once only */
+  bool is_closed;    /* MG_EV_CLOSE was fired */
+  bool is_known;     /* the binding has seen its number: tell it of the end */
+  bool in_read;      /* MG_EV_READ with data is running */
+};
+
+struct mg_mgr {
+  pthread_mutex_t lock;
+  uint32_t tag;
+  const struct mgx_callbacks *cb;
+  const struct mg_os *os;
+  const struct mg_poller_ops *poller_ops;
+  struct mg_poller *poller;
+  struct mgx_limits limits;
+  struct mg_link conns, todo, dirty, polls;
+  struct mg_link lingering; /* connections the user has seen the end of */
+  struct mg_idmap by_id, timers_by_id;
+  uint64_t nextid, next_timer, next_seq;
+  size_t num_conns; /* lingering ones included */
+  struct mg_heap deadlines, timers;
+  struct mg_pool pool;
+  struct mg_handler *handlers; /* mgr.c */
+  int num_handlers;
+  struct mg_link wakeups;      /* wakeup.c */
+  uint64_t wakeup_bytes;       /* in it */
+  uint64_t wakeup_id;
+  int wake_fds[2];
+  bool wake_signalled;
+  uint64_t now; /* ms, read once a turn */
+  time_t date_at;      /* second that date[] is for */
+  char date[40];       /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
+  bool send_date;
+  bool is_polling;  /* mg_mgr_poll() is active ... */
+  pthread_t poller_thread; /* ... on this thread */
+  bool is_waiting;  /* ... and waits without the lock */
+  bool is_external; /* somebody watches mgx_mgr_fd() */
+  bool is_closed;
+  bool leave;       /* mgx_mgr_break() */
+  struct mg_ready ready[MG_EVENTS];
+  struct mg_log_line *log_first, *log_last; /* log.c: lines waiting for a moment without the lock */
+  size_t log_count;
+};
+
+static inline void mg__lock(struct mg_mgr *mgr) { pthread_mutex_lock(&mgr->lock); }
+static inline void mg__unlock(struct mg_mgr *mgr) { pthread_mutex_unlock(&mgr->lock); }
+
+/* conn.c */
+struct mg_connection *mg__conn_find(struct mg_mgr *mgr, uint64_t id); /* NULL: gone */
+struct mg_connection *mg__conn_new(struct mg_mgr *mgr, int fd, int handler); /* NULL: OOM */
+void mg__conn_set_handler(struct mg_connection *c, int handler);
+/* Set or (at == 0) clear the time after which on_timeout() runs; cheap when it
+ * moves into the future. */
+void mg__conn_set_deadline(struct mg_connection *c, uint64_t at);
+/* Tell the poller what c is waiting for now. */
+void mg__conn_watch(struct mg_connection *c);
+/* Mark: MG_EV_CLOSE and the end come from the loop. */
+void mg__conn_close(struct mg_connection *c);
+/* Close once everything queued has left. */
+void mg__conn_drain(struct mg_connection *c);
+/* Fire MG_EV_ERROR (once per connection), then close. */
+void mg__conn_error(struct mg_connection *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Append to the send queue without asking the protocol. 0, MGX_ELIMIT,
+ * MGX_ENOMEM: all or nothing. */
+int mg__conn_queue(struct mg_connection *c, const void *data, size_t len);
+/* Room for n more bytes, so that queueing them can't fail. */
+int mg__conn_queue_reserve(struct mg_connection *c, size_t len);
+/* Send file[ofs..ofs+len) after what is queued; owns the descriptor from now on. */
+void mg__conn_queue_file(struct mg_connection *c, int file, uint64_t ofs, uint64_t len);
+/* Unsent bytes, the file's included. */
+uint64_t mg__conn_unsent(const struct mg_connection *c);
+/* Have on_data() called (again) in this or the next turn. */
+void mg__conn_todo(struct mg_connection *c);
+void mg__conn_dirty(struct mg_connection *c);
+/* Hand raw bytes at recv[0..len) to MG_EV_READ; recv itself is not consumed. */
+void mg__conn_free(struct mg_connection *c);
+
+/* mgr.c: callbacks. Each fires only what the mask wants and returns false when the
+ * caller should stop delivering: the connection is closing, or the loop is to
+ * be left. */
+static inline bool mg__wants(const struct mg_connection *c, int ev) {
+  return (c->mask >> ev) & 1u;
+}
+bool mg__emit(struct mg_connection *c, int ev);
+bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len);
+bool mg__emit_http(struct mg_connection *c, int ev, struct mg_http_message *msg);
+/* May this thread run callbacks now? If not they are left to the loop. */
+bool mg__may_emit(const struct mg_mgr *mgr);
+void mg__interrupt(struct mg_mgr *mgr);
+const char *mg__date_line(struct mg_mgr *mgr); /* with CR LF */
+
+/* log.c */
+void mg__log(struct mg_mgr *mgr, int level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void mg__log_flush(struct mg_mgr *mgr); /* lets the lock go while lines are handed over */
+void mg__log_free(struct mg_mgr *mgr);
+
+/* timer.c */
+void mg__timers_run(struct mg_mgr *mgr);
+void mg__timers_free(struct mg_mgr *mgr);
+/* wakeup.c */
+void mg__wakeups_run(struct mg_mgr *mgr);
+void mg__wakeups_free(struct mg_mgr *mgr);
+
+/* ---- HTTP: parsing apart from I/O --------------------------------------- */
+
+/* http_parse.c. All parsers here: > 0 consumed, 0 more needed, < 0 never: the
+ * negative of the status code that fits (-400, -413, -414, -431, -501, -505). */
+
+/* Parse a head (start line to empty line) at buf[0..len). Grammar only:
+ * RFC 9112 sections 2 to 5, strict as spec'd there; responses are told from
+ * requests by "HTTP/" at the start. `headers` has room for `cap` lines. Fills
+ * msg but for body (empty, right behind the head). Touches no byte behind
+ * len. Never allocates. */
+int mg__http_parse(const char *buf, size_t len, const struct mgx_limits *limits,
+                   struct mg_http_message *msg, struct mg_http_header *headers, size_t cap);
+
+enum { MG_BODY_NONE, MG_BODY_LENGTH, MG_BODY_CHUNKED, MG_BODY_TO_END };
+struct mg_http_framing {
+  int kind;
+  uint64_t length;       /* of MG_BODY_LENGTH */
+  int status;            /* responses: the status code */
+  bool keep_alive;       /* the connection may be used again after this message */
+  bool keep_alive_token; /* "Connection: keep-alive" was said: HTTP/1.0 wants to hear it back */
+  bool expect_continue;
+  bool http10;
+};
+/* Decide how a message's body is framed: the one place, for servers and
+ * clients alike (RFC 9112 section 6.3). Requests: also checks version, target
+ * form, Host and Expect (-417). to_head: the response is to a HEAD request; to_connect: to
+ * CONNECT. 0, or -status. */
+int mg__http_framing_request(const struct mg_http_message *msg, struct mg_http_framing *out);
+int mg__http_framing_response(const struct mg_http_message *msg, bool to_head, bool to_connect,
+                              struct mg_http_framing *out);
+/* Does the comma list in any header called name hold this token (case ignored)? */
+bool mg__http_has_token(const struct mg_http_message *msg, const char *name, const char *token);
+
+/* http_chunked.c: RFC 9112 section 7.1, incremental. */
+struct mg_chunked {
+  uint64_t left;   /* data bytes still to come of this chunk */
+  uint32_t line;   /* bytes of extension or trailer line so far */
+  uint32_t trailer; /* bytes of trailers so far */
+  uint8_t state, digits;
+};
+void mg__chunked_init(struct mg_chunked *d);
+enum { MG_CHUNK_MORE, MG_CHUNK_DATA, MG_CHUNK_END };
+/* Look at buf[0..len): *used bytes are taken off the front. MG_CHUNK_DATA:
+ * *data is a piece inside buf; MG_CHUNK_END: the body is over, what is behind
+ * *used is the next message; MG_CHUNK_MORE: everything was taken, more is
+ * needed; or -400. Call again while it gives MG_CHUNK_DATA. */
+int mg__chunked_feed(struct mg_chunked *d, const struct mgx_limits *limits, const char *buf,
+                     size_t len, size_t *used, struct mg_str *data);
+
+/* http_reply.c */
+const char *mg__http_reason(int status); /* "" when unknown */
+bool mg__streq_nocase(struct mg_str s, const char *lower); /* ASCII */
+
+/* http.c */
+extern const struct mg_proto mg__proto_http;
+/* The message of the HTTP event that runs on c now, or NULL. */
+struct mg_http_message *mg__http_running(struct mg_connection *c);
+/* Begin an answer to the pending request for a file: writes the status line, Date,
+ * Connection, then `head` (header lines, framing included) and the empty
+ * line, then body. The answer is complete once everything queued has left. For a
+ * body that follows by mg__conn_queue_file() pass NULL. 0 or as mgx_http_reply(). */
+int mg__http_answer(struct mg_connection *c, int status, const char *head, size_t head_len,
+                    const char *body, size_t body_len);
+
+#endif
