@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Run the C tests and the Python suite with the address and undefined-
+# behaviour sanitizers; arguments go to pytest. PYTHON and CC choose.
+#
+# Builds in build/asan, from a copy: the objects of an ordinary build would
+# pass for up to date. The copy then loses its package directory, so that only
+# the instrumented, installed one can be imported.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+export CC=${CC:-gcc}
+work=$PWD/build/asan
+source=$work/source
+
+make -C vendor/mongoose/tests
+
+rm -rf "$source"
+mkdir -p "$source"
+tar -cf - --exclude=./build --exclude=./.git --exclude='./.venv*' --exclude='*.so' \
+    --exclude=__pycache__ . | tar -xf - -C "$source"
+[ -x "$work/venv/bin/python" ] || "$python" -m venv "$work/venv"
+
+CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+-fno-sanitize-recover=undefined -UNDEBUG" \
+    "$work/venv/bin/pip" install -q "$source[test]"
+rm -rf "$source/mongoose_py" "$source/build"
+
+# The interpreter itself leaves memory to the system when it exits, so leaks
+# are looked for in the C tests only; its allocator would hide ours from ASan.
+cd "$source"
+export LD_PRELOAD
+LD_PRELOAD=$($CC -print-file-name=libasan.so)
+export PYTHONMALLOC=malloc
+export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+exec "$work/venv/bin/pytest" -q -m "not slow" "$@"
