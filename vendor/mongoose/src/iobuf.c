@@ -1,0 +1,171 @@
+/* iobuf.c: memory, and the byte buffer that sockets are read into and written
+ * from.
+ *
+ * A buffer is consumed at the front by moving a pointer: `gap` counts what lies
+ * dead before it. Most buffers are one block of MG_IO_SIZE bytes, so blocks go
+ * through a small pool per manager and a busy loop asks the allocator for
+ * nothing. A pooled block is an ordinary allocation; whatever has a block's
+ * size may go to the pool, whatever comes from it may be reallocated. */
+#include "internal.h"
+
+/* ---- allocation -------------------------------------------------------- */
+
+#ifdef MG_TEST_ALLOC
+/* Tests count an allocation down: the one that finds 0 here fails, and it is
+ * -1 from then on, which means never. */
+extern long mg__fail_at;
+long mg__fail_at = -1;
+
+static bool must_fail(void) { return mg__fail_at >= 0 && mg__fail_at-- == 0; }
+#else
+static inline bool must_fail(void) { return false; }
+#endif
+
+void *mg__malloc(size_t n) { return must_fail() ? NULL : malloc(n); }
+void *mg__calloc(size_t n) { return must_fail() ? NULL : calloc(1, n); }
+void *mg__realloc(void *p, size_t n) { return must_fail() ? NULL : realloc(p, n); }
+void mg__free(void *p) { free(p); }
+
+/* ---- pool -------------------------------------------------------------- */
+
+/* A block in the pool looks allocated to the address sanitizer. Hide its bytes
+ * (all but the link in front), so that a use after release is still caught. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MG_POOL_POISON 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define MG_POOL_POISON 1
+#endif
+#ifdef MG_POOL_POISON
+#include <sanitizer/asan_interface.h>
+#define POOL_HIDE(block) \
+  ASAN_POISON_MEMORY_REGION((char *) (block) + sizeof(void *), MG_IO_SIZE - sizeof(void *))
+#define POOL_SHOW(block) \
+  ASAN_UNPOISON_MEMORY_REGION((char *) (block) + sizeof(void *), MG_IO_SIZE - sizeof(void *))
+#else
+#define POOL_HIDE(block) ((void) 0)
+#define POOL_SHOW(block) ((void) 0)
+#endif
+
+static void *block_get(struct mg_pool *pool) {
+  void *block = pool->free;
+  if (block == NULL) return mg__malloc(MG_IO_SIZE);
+  memcpy(&pool->free, block, sizeof(void *));
+  pool->count--;
+  POOL_SHOW(block);
+  return block;
+}
+
+static void block_put(struct mg_pool *pool, void *block) {
+  if (pool->count >= MG_POOL_BLOCKS) {
+    mg__free(block);
+    return;
+  }
+  memcpy(block, &pool->free, sizeof(void *));
+  POOL_HIDE(block);
+  pool->free = block;
+  pool->count++;
+}
+
+void mg__pool_free(struct mg_pool *pool) {
+  while (pool->free != NULL) mg__free(block_get(pool));
+}
+
+/* ---- buffer ------------------------------------------------------------ */
+
+static void *iobuf_base(const struct mg_iobuf *io) {
+  return io->buf == NULL ? NULL : io->buf - io->gap;
+}
+
+static void iobuf_storage(struct mg_iobuf *io, void *base, size_t size) {
+  io->buf = base;
+  io->size = size;
+  io->gap = 0;
+}
+
+/* Give the allocation back, to the pool if it has a block's size. */
+static void iobuf_release(struct mg_pool *pool, struct mg_iobuf *io) {
+  void *base = iobuf_base(io);
+  if (base == NULL) return;
+  if (io->gap + io->size == MG_IO_SIZE) {
+    block_put(pool, base);
+  } else {
+    mg__free(base);
+  }
+}
+
+/* Continue in a new allocation of `want` bytes; nothing is copied but what
+ * is still valid. */
+static bool iobuf_move(struct mg_pool *pool, struct mg_iobuf *io, size_t want) {
+  void *base = want == MG_IO_SIZE ? block_get(pool) : mg__malloc(want);
+  if (base == NULL) return false;
+  if (io->len > 0) memcpy(base, io->buf, io->len);
+  iobuf_release(pool, io);
+  iobuf_storage(io, base, want);
+  return true;
+}
+
+/* realloc() may grow in place or move pages instead of bytes, but it would
+ * also carry dead bytes along: only good when all of it is live. */
+static bool iobuf_grow(struct mg_iobuf *io, size_t want) {
+  void *base = mg__realloc(io->buf, want);
+  if (base == NULL) return false;
+  iobuf_storage(io, base, want);
+  return true;
+}
+
+bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n) {
+  size_t alloc = io->gap + io->size, want = alloc + alloc / 2, need;
+  if (n <= io->size - io->len) return true;
+  if (n > (size_t) PTRDIFF_MAX - io->len) return false;
+  need = io->len + n;
+  /* Sliding costs len bytes and was paid for by consuming at least as many. */
+  if (need <= alloc && io->gap >= io->len) {
+    char *base = iobuf_base(io);
+    memmove(base, io->buf, io->len);
+    iobuf_storage(io, base, alloc);
+    return true;
+  }
+  if (want < need) want = need;
+  if (want <= MG_IO_SIZE) return iobuf_move(pool, io, MG_IO_SIZE);
+  if (io->gap == 0 && io->len > 0) return iobuf_grow(io, want);
+  return iobuf_move(pool, io, want);
+}
+
+bool mg__iobuf_add(struct mg_pool *pool, struct mg_iobuf *io, const void *data, size_t n) {
+  if (n == 0) return true;
+  if (!mg__iobuf_reserve(pool, io, n)) return false;
+  memcpy(io->buf + io->len, data, n);
+  io->len += n;
+  return true;
+}
+
+void mg__iobuf_del(struct mg_iobuf *io, size_t n) {
+  assert(n <= io->len);
+  if (n == 0) return;
+  if (n == io->len) { /* empty: the whole allocation is room again */
+    io->len = 0;
+    iobuf_storage(io, iobuf_base(io), io->gap + io->size);
+    return;
+  }
+  io->buf += n;
+  io->len -= n;
+  io->size -= n;
+  io->gap += n;
+}
+
+void mg__iobuf_settle(struct mg_pool *pool, struct mg_iobuf *io) {
+  size_t alloc = io->gap + io->size;
+  if (io->len == 0) {
+    mg__iobuf_free(pool, io);
+  } else if (alloc >= MG_IO_SIZE && io->len < alloc / 8) {
+    /* When this fails the bytes are simply better off where they are. */
+    (void) iobuf_move(pool, io, (io->len + 63) & ~(size_t) 63);
+  }
+}
+
+void mg__iobuf_free(struct mg_pool *pool, struct mg_iobuf *io) {
+  iobuf_release(pool, io);
+  memset(io, 0, sizeof(*io));
+}
