@@ -1,0 +1,144 @@
+"""What is built can be installed elsewhere and holds what it should.
+
+Each of these builds the package from a copy of the tree, so they are slow; the
+copy keeps the tree's own build products out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (ROOT / "mongoose_py").is_dir(), reason="the tree without the package: nothing to build"
+    ),
+]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Return what *command* prints; its failure is the test's, output included."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def python_of(directory: Path) -> Path:
+    """Make a virtual environment in *directory* and return its interpreter."""
+    venv.create(directory, with_pip=True)
+    return directory / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources as they are in the working tree, without what was built."""
+    copy = tmp_path_factory.mktemp("tree") / "mongoose_py"
+    ignored = shutil.ignore_patterns(
+        ".*_cache", ".git", ".venv*", ".hypothesis", "build", "dist", "*.egg-info", "*.so", "*.o",
+        "__pycache__", "_mongoose_cffi.c",
+    )
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter with the tool that builds distributions."""
+    python = python_of(tmp_path_factory.mktemp("tools"))
+    run(python, "-m", "pip", "install", "-q", "build", cwd=python.parent)
+    return python
+
+
+@pytest.fixture(scope="module")
+def sdist(tree: Path, tools: Path) -> Path:
+    """The source distribution."""
+    run(tools, "-m", "build", "--sdist", "-o", tree.parent / "dist", cwd=tree)
+    (found,) = (tree.parent / "dist").glob("*.tar.gz")
+    return found
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tools: Path) -> Path:
+    """The wheel, built from the source distribution alone."""
+    run(tools, "-m", "pip", "wheel", "-q", "--no-deps", "-w", sdist.parent, sdist, cwd=sdist.parent)
+    (found,) = sdist.parent.glob("*.whl")
+    return found
+
+
+def test_the_sdist_holds_all_it_takes_to_build_test_and_learn(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("mongoose_py", "vendor", "tests", "examples", "docs", "benchmarks", "tools")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".c", ".h", ".py", ".md", ".sh", ".typed"} and "__pycache__" not in path.parts
+    ]
+    expected = {*tracked, "LICENSE", "README.md", "Makefile", "build_ffi.py", "vendor/mongoose/LICENSE"}
+    expected.discard("mongoose_py/_mongoose_cffi.c")
+    assert expected - held == set()
+    assert not [name for name in held if name.endswith((".so", ".o", ".pyc"))]
+
+
+def test_the_wheel_holds_the_package_and_one_extension_module(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    modules = [name for name in names if ".so" in name]
+    assert len(modules) == 1
+    assert modules[0].startswith("mongoose_py/_mongoose_cffi.")
+    assert "mongoose_py/py.typed" in names
+    outside = {name for name in names if not name.startswith(("mongoose_py/", "mongoose_py-"))}
+    assert outside == set()
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython" or bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="only CPython with a GIL has the stable ABI",
+)
+def test_one_wheel_serves_every_cpython(wheel: Path) -> None:
+    assert "-cp39-abi3-" in wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        assert "mongoose_py/_mongoose_cffi.abi3.so" in archive.namelist()
+
+
+def test_an_installed_wheel_serves_from_an_empty_directory(wheel: Path, tmp_path: Path) -> None:
+    python = python_of(tmp_path / "venv")
+    run(python, "-m", "pip", "install", "-q", wheel, cwd=tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    program = (
+        "import mongoose_py\n"
+        "with mongoose_py.Manager() as manager:\n"
+        "    print(manager.listen('tcp://127.0.0.1:0').is_listening, mongoose_py.__version__)\n"
+    )
+    version = wheel.name.split("-")[1]
+    assert run(python, "-c", program, cwd=empty) == f"True {version}\n"
+
+
+def test_pip_installs_the_checkout(tree: Path, tmp_path: Path) -> None:
+    python = python_of(tmp_path / "venv")
+    run(python, "-m", "pip", "install", "-q", tree, cwd=tmp_path)
+    where = run(python, "-c", "import mongoose_py; print(mongoose_py.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(tmp_path / "venv")
