@@ -6,7 +6,7 @@
  *   iobuf.c idmap.c heap.c list (below)   data structures
  *   mgr.c conn.c net.c timer.c wakeup.c log.c   the loop: knows no protocol
  *   http_*.c                a protocol: struct mg_proto is how the loop calls it
- *   url.c match.c json.c multipart.c   text: no manager at all
+ *   utf8.c url.c match.c json.c multipart.c   text: no manager at all
  *
  * Everything named mg__ runs with the manager's lock held, unless it takes no
  * manager. A callback (mg__emit_*) lets the lock go while it runs; after it
@@ -19,11 +19,15 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+#ifndef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64 /* off_t on 32-bit systems */
+#endif
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -117,7 +121,7 @@ void mg__iobuf_free(struct mg_pool *pool, struct mg_iobuf *io);
 
 /* ---- number -> pointer: idmap.c ---------------------------------------- */
 
-struct mg_idmap { /* open addressing; numbers are handed out in sequence and hash to themselves */
+struct mg_idmap { /* open addressing */
   struct mg_idmap_slot {
     uint64_t id; /* 0: free */
     void *ptr;
@@ -159,7 +163,8 @@ struct mg_ready {
 struct mg_poller; /* each backend's own */
 struct mg_poller_ops {
   const char *name;
-  /* 0 or -errno. All but wait() are called with the manager's lock held. */
+  /* 0 or -errno. All but wait() are called with the manager's lock held. what == 0:
+   * nothing is reported, not even a hang-up. */
   int (*open)(struct mg_poller **out);
   void (*close)(struct mg_poller *p);
   int (*add)(struct mg_poller *p, int fd, uint64_t id, unsigned what);
@@ -262,7 +267,6 @@ struct mg_connection {
   struct mg_sockaddr loc, rem;
   struct mg_iobuf recv, send;
   const struct mg_proto *proto; /* NULL: raw */
-  const struct mg_proto *accept_proto; /* listener: what accepted connections speak */
   void *proto_data;             /* owned by proto */
   struct mg_deadline timer;     /* in mgr->deadlines; may be earlier than deadline */
   uint64_t deadline;            /* ms; 0: none. mg__conn_set_deadline() */
@@ -272,8 +276,12 @@ struct mg_connection {
   int file;                     /* being sent after `send`, or -1 */
   uint64_t file_ofs, file_left;
   char *unlink_path;            /* unix listener: removed on close; owned */
-  struct mg_link pending;       /* mg_deferred events, see mgr.c */
-  unsigned busy;                /* the loop is working on it */
+  uint64_t stall_at;            /* ms; 0: none. When a peer that does not read is given up */
+  uint32_t deferred;            /* 1 << MG_EV_...: events left to the loop by another thread */
+  char *error_text;             /* of a deferred MG_EV_ERROR; owned */
+  size_t kept;                  /* recv[0..kept) was seen by the handler and kept */
+  unsigned busy;                /* on somebody's stack: not to be freed */
+  bool accept_http; /* listener: accepted connections speak HTTP */
   bool is_listening, is_client, is_accepted, is_connecting, is_tls, is_udp, is_unix, is_websocket;
   bool is_readable, is_writable;
   bool is_closing;   /* goes away at the end of the turn, or now if nobody polls */
@@ -284,7 +292,16 @@ struct mg_connection {
   bool is_error;     /* MG_EV_ERROR was fired: once only */
   bool is_closed;    /* MG_EV_CLOSE was fired */
   bool is_known;     /* the binding has seen its number: tell it of the end */
+  bool is_reset;     /* the peer cut the connection instead of ending it */
+  bool is_resting;   /* listener: out of descriptors until the deadline */
   bool in_read;      /* MG_EV_READ with data is running */
+  bool quiet_read;   /* protocol: these bytes were told by MG_EV_READ already */
+};
+
+struct mg_handler { /* what the binding calls a handler: see mongoose.h */
+  uint32_t mask, accepted_mask;
+  int refs; /* connections that have it */
+  bool is_used;
 };
 
 struct mg_mgr {
@@ -297,6 +314,7 @@ struct mg_mgr {
   struct mgx_limits limits;
   struct mg_link conns, todo, dirty, polls;
   struct mg_link lingering; /* connections the user has seen the end of */
+  unsigned emitting;        /* callbacks that run right now, on whatever thread */
   struct mg_idmap by_id, timers_by_id;
   uint64_t nextid, next_timer, next_seq;
   size_t num_conns; /* lingering ones included */
@@ -318,7 +336,9 @@ struct mg_mgr {
   bool is_waiting;  /* ... and waits without the lock */
   bool is_external; /* somebody watches mgx_mgr_fd() */
   bool is_closed;
+  bool interrupted; /* the next wait ends at once */
   bool leave;       /* mgx_mgr_break() */
+  void *http_scratch; /* http.c: the message being looked at; owned */
   struct mg_ready ready[MG_EVENTS];
   struct mg_log_line *log_first, *log_last; /* log.c: lines waiting for a moment without the lock */
   size_t log_count;
@@ -329,11 +349,17 @@ static inline void mg__unlock(struct mg_mgr *mgr) { pthread_mutex_unlock(&mgr->l
 
 /* conn.c */
 struct mg_connection *mg__conn_find(struct mg_mgr *mgr, uint64_t id); /* NULL: gone */
-struct mg_connection *mg__conn_new(struct mg_mgr *mgr, int fd, int handler); /* NULL: OOM */
+/* A connection without a socket, in mgr->conns, with handler 0's events off
+ * until mg__conn_set_handler(). NULL: OOM or too many. */
+struct mg_connection *mg__conn_new(struct mg_mgr *mgr);
 void mg__conn_set_handler(struct mg_connection *c, int handler);
 /* Set or (at == 0) clear the time after which on_timeout() runs; cheap when it
  * moves into the future. */
 void mg__conn_set_deadline(struct mg_connection *c, uint64_t at);
+/* The earlier one of deadline and stall_at; 0: none. */
+uint64_t mg__conn_due(const struct mg_connection *c);
+/* The send queue waits for a peer that does not read. */
+void mg__conn_stalled(struct mg_connection *c);
 /* Tell the poller what c is waiting for now. */
 void mg__conn_watch(struct mg_connection *c);
 /* Mark: MG_EV_CLOSE and the end come from the loop. */
@@ -343,6 +369,7 @@ void mg__conn_drain(struct mg_connection *c);
 /* Fire MG_EV_ERROR (once per connection), then close. */
 void mg__conn_error(struct mg_connection *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+void mg__conn_fail(struct mg_connection *c, const char *text, size_t len);
 /* Append to the send queue without asking the protocol. 0, MGX_ELIMIT,
  * MGX_ENOMEM: all or nothing. */
 int mg__conn_queue(struct mg_connection *c, const void *data, size_t len);
@@ -355,8 +382,24 @@ uint64_t mg__conn_unsent(const struct mg_connection *c);
 /* Have on_data() called (again) in this or the next turn. */
 void mg__conn_todo(struct mg_connection *c);
 void mg__conn_dirty(struct mg_connection *c);
-/* Hand raw bytes at recv[0..len) to MG_EV_READ; recv itself is not consumed. */
+/* Register the socket with the poller; 0 or -errno. */
+int mg__conn_register(struct mg_connection *c);
+/* Bytes that may wait in recv before reading stops. */
+uint64_t mg__conn_recv_limit(const struct mg_connection *c);
+/* Take the protocol off: from now on the connection is raw. */
+void mg__conn_detach(struct mg_connection *c);
+/* Fire MG_EV_CLOSE, release everything (or go on lingering). Loop only. */
+void mg__conn_finish(struct mg_connection *c);
+/* Release without any event. */
 void mg__conn_free(struct mg_connection *c);
+
+/* io.c: what the loop does with a connection. */
+void mg__io_ready(struct mg_connection *c, unsigned what);
+void mg__io_input(struct mg_connection *c, bool grown); /* hand recv to protocol or handler */
+void mg__io_flush(struct mg_connection *c);
+void mg__io_timeout(struct mg_connection *c);
+int mg__io_send_datagram(struct mg_connection *c, const char *data, size_t len,
+                         struct mgx_error *err);
 
 /* mgr.c: callbacks. Each fires only what the mask wants and returns false when the
  * caller should stop delivering: the connection is closing, or the loop is to
@@ -367,6 +410,10 @@ static inline bool mg__wants(const struct mg_connection *c, int ev) {
 bool mg__emit(struct mg_connection *c, int ev);
 bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len);
 bool mg__emit_http(struct mg_connection *c, int ev, struct mg_http_message *msg);
+bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
+void mg__emit_deferred(struct mg_connection *c);
+void mg__emit_close(struct mg_connection *c);
+struct mg_handler *mg__handler(struct mg_mgr *mgr, int h); /* NULL: no such one */
 /* May this thread run callbacks now? If not they are left to the loop. */
 bool mg__may_emit(const struct mg_mgr *mgr);
 void mg__interrupt(struct mg_mgr *mgr);
@@ -385,7 +432,28 @@ void mg__timers_free(struct mg_mgr *mgr);
 void mg__wakeups_run(struct mg_mgr *mgr);
 void mg__wakeups_free(struct mg_mgr *mgr);
 
+/* ---- text ---------------------------------------------------------------- */
+
+/* utf8.c: length (1 to 4) of the character at the start of s[0..len), or 0
+ * when there is none: RFC 3629 strictly. */
+size_t mg__utf8(const char *s, size_t len);
+/* url.c: 0 to 15, or -1. */
+int mg__hex_digit(char ch);
+
 /* ---- HTTP: parsing apart from I/O --------------------------------------- */
+
+/* What a byte may be part of. */
+enum {
+  MG_HTTP_TOKEN = 1,  /* tchar, RFC 9110 section 5.6.2 */
+  MG_HTTP_PATH = 2,   /* a request target before its '?' */
+  MG_HTTP_QUERY = 4,  /* ... and behind */
+  MG_HTTP_TEXT = 8,   /* a field value or reason: VCHAR, obs-text, SP, HTAB */
+  MG_HTTP_HOST = 16,  /* a registered name, RFC 3986 section 3.2.2, escapes aside */
+};
+extern const uint8_t mg__http_class[256]; /* http_parse.c */
+static inline bool mg__http_is(char ch, unsigned cls) {
+  return (mg__http_class[(unsigned char) ch] & cls) != 0;
+}
 
 /* http_parse.c. All parsers here: > 0 consumed, 0 more needed, < 0 never: the
  * negative of the status code that fits (-400, -413, -414, -431, -501, -505). */
@@ -423,6 +491,7 @@ struct mg_chunked {
   uint64_t left;   /* data bytes still to come of this chunk */
   uint32_t line;   /* bytes of extension or trailer line so far */
   uint32_t trailer; /* bytes of trailers so far */
+  uint32_t lines;   /* trailer lines so far */
   uint8_t state, digits;
 };
 void mg__chunked_init(struct mg_chunked *d);
@@ -434,12 +503,15 @@ enum { MG_CHUNK_MORE, MG_CHUNK_DATA, MG_CHUNK_END };
 int mg__chunked_feed(struct mg_chunked *d, const struct mgx_limits *limits, const char *buf,
                      size_t len, size_t *used, struct mg_str *data);
 
-/* http_reply.c */
-const char *mg__http_reason(int status); /* "" when unknown */
 bool mg__streq_nocase(struct mg_str s, const char *lower); /* ASCII */
+
+/* http_status.c */
+const char *mg__http_reason(int status); /* "" when unknown */
 
 /* http.c */
 extern const struct mg_proto mg__proto_http;
+/* Make c speak HTTP; false: OOM. */
+bool mg__http_attach(struct mg_connection *c);
 /* The message of the HTTP event that runs on c now, or NULL. */
 struct mg_http_message *mg__http_running(struct mg_connection *c);
 /* Begin an answer to the pending request for a file: writes the status line, Date,

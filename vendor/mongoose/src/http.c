@@ -1,0 +1,445 @@
+/* http.c: reading HTTP/1.1 on a connection, as a server and as a client.
+ *
+ * The receive buffer starts with the message being read: its head, then its
+ * body as far as it has come, decoded in place. Messages are parsed afresh
+ * when their event is due, so that nothing has to be kept between reads but
+ * lengths. A server reads the next request when the last one is answered. */
+#include "http.h"
+
+enum {
+  HTTP_WAITING_BYTES = 64 * 1024,  /* may wait in recv while an answer is pending */
+  HTTP_STREAM_BYTES = 256 * 1024,  /* may wait in recv of a streamed body */
+  HTTP_UNSENT_BYTES = 1024 * 1024, /* of answers: then no further request is read */
+};
+
+struct scratch { /* one per manager: only the polling thread parses */
+  struct mg_http_message msg;
+  struct mg_http_header headers[MG_MAX_HEADERS];
+};
+
+struct mg_http_message *mg__http_running(struct mg_connection *c) {
+  return c->proto == &mg__proto_http ? mg__http(c)->running : NULL;
+}
+
+static uint64_t http_recv_limit(const struct mg_connection *c) {
+  const struct mg_http *h = mg__http(c);
+  uint64_t limit = c->mgr->limits.recv_buffer;
+  if (limit == 0) limit = UINT64_MAX;
+  if (h->reading == MG_HTTP_BODY)
+    return h->is_streamed ? h->head_len + HTTP_STREAM_BYTES : limit;
+  return !c->is_client && h->answer != MG_ANSWER_NONE ? HTTP_WAITING_BYTES : limit;
+}
+
+static void set_timeout(struct mg_connection *c, uint64_t ms) {
+  mg__conn_set_deadline(c, ms == 0 ? 0 : c->mgr->now + ms);
+}
+
+/* The peer broke the protocol. */
+static bool http_bad(struct mg_connection *c, int status, const char *what) {
+  mg__log(c->mgr, MG_LL_INFO, "connection %llu: %s, %d", (unsigned long long) c->id, what, status);
+  if (c->is_client)
+    mg__conn_error(c, "bad HTTP response: %s", what);
+  else
+    mg__http_refuse(c, status);
+  return false;
+}
+
+/* ---- parsing ----------------------------------------------------------------- */
+
+static int parse_head(struct mg_connection *c, size_t len) {
+  struct scratch *s = c->mgr->http_scratch;
+  uint64_t count = c->mgr->limits.header_count;
+  size_t cap = count == 0 || count > MG_MAX_HEADERS ? MG_MAX_HEADERS : (size_t) count;
+  if (s == NULL) s = c->mgr->http_scratch = mg__malloc(sizeof(*s));
+  if (s == NULL) return -503;
+  return mg__http_parse(c->recv.buf, len, &c->mgr->limits, &s->msg, s->headers, cap);
+}
+
+/* Is it worth parsing again? With an end of head in the new bytes, or when
+ * they have doubled since the last time: a slow sender costs linear time. */
+static bool head_may_be_whole(struct mg_connection *c, struct mg_http *h) {
+  size_t from = h->looked_at > 3 ? h->looked_at - 3 : 0;
+  bool ends = memmem(c->recv.buf + from, c->recv.len - from, "\r\n\r\n", 4) != NULL;
+  h->looked_at = c->recv.len;
+  return ends || c->recv.len >= 2 * h->tried_at;
+}
+
+/* ---- events -------------------------------------------------------------------- */
+
+/* Fire an event with a message; false: the connection is not ours to go on with. */
+static bool http_emit(struct mg_connection *c, int ev, struct mg_http_message *msg) {
+  struct mg_http *h = mg__http(c);
+  bool go_on = true;
+  if (!mg__wants(c, ev)) return !c->is_closing;
+  h->running = msg;
+  h->in_headers = ev == MG_EV_HTTP_HDRS;
+  mg__emit_http(c, ev, msg);
+  if (c->proto != &mg__proto_http) return false;
+  h->running = NULL;
+  h->in_headers = false;
+  go_on = !c->is_closing && !c->is_draining;
+  return go_on;
+}
+
+int mgx_http_stream_body(struct mg_mgr *mgr, uint64_t conn) {
+  struct mg_connection *c;
+  int result = MGX_ECLOSED;
+  mg__lock(mgr);
+  c = mg__conn_find(mgr, conn);
+  if (c != NULL && mg__http_running(c) != NULL && mg__http(c)->in_headers) {
+    mg__http(c)->is_streamed = true;
+    result = MGX_OK;
+  } else if (c != NULL) {
+    result = MGX_ESTATE;
+  }
+  mg__unlock(mgr);
+  return result;
+}
+
+/* ---- heads ----------------------------------------------------------------------- */
+
+static bool request_head(struct mg_connection *c, struct mg_http *h, struct mg_http_message *msg) {
+  int err = mg__http_framing_request(msg, &h->framing);
+  if (err < 0) return http_bad(c, -err, "request framing");
+  h->answer = MG_ANSWER_AWAITED;
+  h->keep_alive = h->framing.keep_alive;
+  h->is_http10 = h->framing.http10;
+  h->keep_alive_10 = h->is_http10 && h->keep_alive;
+  h->to_head = msg->method.len == 4 && memcmp(msg->method.buf, "HEAD", 4) == 0;
+  h->to_connect = msg->method.len == 7 && memcmp(msg->method.buf, "CONNECT", 7) == 0;
+  return true;
+}
+
+static bool response_head(struct mg_connection *c, struct mg_http *h, struct mg_http_message *msg) {
+  bool to_head = (h->heads & 1) != 0, to_connect = (h->connects & 1) != 0;
+  if (!h->has_sent && h->under_way == 0)
+    return http_bad(c, 502, "a response that nobody asked for");
+  return mg__http_framing_response(msg, to_head, to_connect, &h->framing) >= 0 ||
+         http_bad(c, 502, "response framing");
+}
+
+static void message_begin(struct mg_connection *c, struct mg_http *h, size_t head_len,
+                          struct mg_http_message *msg) {
+  size_t arrived = c->recv.len - head_len;
+  h->reading = MG_HTTP_BODY;
+  h->head_len = head_len;
+  h->body_len = 0;
+  h->body_left = h->framing.kind == MG_BODY_LENGTH ? h->framing.length : 0;
+  h->looked_at = h->tried_at = 0;
+  h->head_timed = h->is_streamed = false;
+  mg__chunked_init(&h->chunked);
+  msg->body.buf = c->recv.buf + head_len;
+  msg->body.len = 0;
+  if (h->framing.kind == MG_BODY_LENGTH)
+    msg->body.len = arrived < h->body_left ? arrived : (size_t) h->body_left;
+  else if (h->framing.kind == MG_BODY_TO_END)
+    msg->body.len = arrived;
+}
+
+static bool body_has_arrived(const struct mg_connection *c, const struct mg_http *h) {
+  if (h->framing.kind == MG_BODY_NONE) return true;
+  return h->framing.kind == MG_BODY_LENGTH && c->recv.len - h->head_len >= h->body_left;
+}
+
+/* An answer that is already on its way while the body is still coming: read no
+ * further, the peer will see the answer and the end. */
+static bool answered_early(struct mg_connection *c, struct mg_http *h) {
+  if (c->is_client || h->answer != MG_ANSWER_NONE || body_has_arrived(c, h)) return false;
+  mg__conn_drain(c);
+  return true;
+}
+
+static bool body_fits(struct mg_connection *c, const struct mg_http *h) {
+  uint64_t limit = c->mgr->limits.recv_buffer;
+  if (limit == 0 || h->is_streamed || h->framing.kind != MG_BODY_LENGTH) return true;
+  return h->head_len <= limit && h->framing.length <= limit - h->head_len;
+}
+
+static bool headers_event(struct mg_connection *c, struct mg_http *h, struct mg_http_message *msg) {
+  static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+  if (!http_emit(c, MG_EV_HTTP_HDRS, msg) || answered_early(c, h)) return false;
+  if (!body_fits(c, h)) return http_bad(c, 413, "body above the recv_buffer limit");
+  if (!c->is_client && h->framing.expect_continue && h->answer == MG_ANSWER_AWAITED &&
+      !body_has_arrived(c, h) && c->recv.len == h->head_len)
+    mg__conn_queue(c, go_on, sizeof(go_on) - 1);
+  return true;
+}
+
+static void skip_interim(struct mg_connection *c, struct mg_http *h, size_t len) {
+  mg__iobuf_del(&c->recv, len);
+  h->looked_at = h->tried_at = 0;
+  h->head_timed = false;
+}
+
+/* Read a head. true: something was done, go on; false: wait for more. */
+static bool read_head(struct mg_connection *c, struct mg_http *h, bool *parsed) {
+  const struct mgx_limits *limits = &c->mgr->limits;
+  struct mg_http_message *msg;
+  int n;
+  if (c->recv.len == 0) {
+    h->head_timed = false;
+    set_timeout(c, c->is_client ? 0 : limits->keepalive_timeout_ms);
+    return false;
+  }
+  if (h->tried_at > 0 && !head_may_be_whole(c, h)) return false;
+  n = parse_head(c, c->recv.len);
+  if (n == 0) {
+    h->looked_at = h->tried_at = c->recv.len;
+    if (!h->head_timed) set_timeout(c, limits->header_timeout_ms);
+    h->head_timed = true;
+    if (c->recv.len >= http_recv_limit(c)) return http_bad(c, 431, "head above the recv_buffer limit");
+    return false;
+  }
+  if (n < 0) return http_bad(c, -n, c->is_client ? "malformed head" : "request head");
+  msg = &((struct scratch *) c->mgr->http_scratch)->msg;
+  if (c->is_client ? msg->method.len < 5 || memcmp(msg->method.buf, "HTTP/", 5) != 0
+                   : msg->method.len >= 5 && memcmp(msg->method.buf, "HTTP/", 5) == 0)
+    return http_bad(c, 400, c->is_client ? "a request" : "a response");
+  if (c->is_client ? !response_head(c, h, msg) : !request_head(c, h, msg)) return false;
+  if (c->is_client && h->framing.status < 200 && h->framing.status != 101) {
+    skip_interim(c, h, (size_t) n);
+    return true;
+  }
+  mg__conn_set_deadline(c, 0);
+  message_begin(c, h, (size_t) n, msg);
+  *parsed = true;
+  if (headers_event(c, h, msg)) return true;
+  if (c->proto != &mg__proto_http) mg__iobuf_del(&c->recv, (size_t) n); /* a tunnel: now raw */
+  return false;
+}
+
+/* ---- the end of a message ------------------------------------------------------------ */
+
+/* Client: the response to the oldest request is whole. */
+static void response_done(struct mg_connection *c, struct mg_http *h) {
+  if (h->under_way > 0) h->under_way--;
+  h->heads >>= 1;
+  h->connects >>= 1;
+  if (h->under_way == 0) h->has_sent = false;
+  if (!h->framing.keep_alive) mg__conn_drain(c);
+}
+
+/* Fire MG_EV_HTTP_MSG, then drop recv[0..used). */
+static bool message_done(struct mg_connection *c, struct mg_http *h, size_t used, bool parsed) {
+  struct mg_http_message *msg;
+  bool go_on, tunnel = c->is_client && (h->framing.status == 101 ||
+                                        ((h->connects & 1) && h->framing.status / 100 == 2));
+  if (!parsed && parse_head(c, h->head_len) <= 0) return http_bad(c, 503, "out of memory");
+  msg = &((struct scratch *) c->mgr->http_scratch)->msg;
+  msg->body = (struct mg_str){c->recv.buf + h->head_len, h->is_streamed ? 0 : h->body_len};
+  mg__conn_set_deadline(c, 0);
+  h->reading = MG_HTTP_HEAD;
+  if (c->is_client || h->answer != MG_ANSWER_NONE) {
+    go_on = http_emit(c, MG_EV_HTTP_MSG, msg);
+    if (c->proto != &mg__proto_http) { /* it became a tunnel: what follows is raw */
+      mg__iobuf_del(&c->recv, used);
+      return false;
+    }
+  } else {
+    go_on = !c->is_closing; /* answered in MG_EV_HTTP_HDRS already */
+  }
+  mg__iobuf_del(&c->recv, used);
+  if (c->is_client) response_done(c, h);
+  if (tunnel && go_on) {
+    mg__conn_detach(c);
+    return false;
+  }
+  if (h->answer == MG_ANSWER_AWAITED && !mg__wants(c, MG_EV_HTTP_MSG) &&
+      !mg__wants(c, MG_EV_HTTP_HDRS))
+    set_timeout(c, c->mgr->limits.keepalive_timeout_ms); /* nobody listens, nobody will answer */
+  return go_on && !c->is_draining && !c->is_closing;
+}
+
+/* ---- bodies, collected ------------------------------------------------------------------- */
+
+static bool wait_for_body(struct mg_connection *c) {
+  set_timeout(c, c->mgr->limits.body_timeout_ms);
+  return false;
+}
+
+static bool collect_length(struct mg_connection *c, struct mg_http *h, bool parsed) {
+  if (c->recv.len - h->head_len < h->body_left) return wait_for_body(c);
+  h->body_len = (size_t) h->body_left;
+  return message_done(c, h, h->head_len + h->body_len, parsed);
+}
+
+/* Decode what has come: data moves to the end of the decoded body. */
+static bool collect_chunked(struct mg_connection *c, struct mg_http *h, bool parsed) {
+  size_t at = h->head_len + h->body_len, used;
+  for (;;) {
+    struct mg_str data;
+    int what = mg__chunked_feed(&h->chunked, &c->mgr->limits, c->recv.buf + at, c->recv.len - at,
+                                &used, &data);
+    if (what < 0) return http_bad(c, -what, "chunked coding");
+    if (what == MG_CHUNK_DATA) {
+      memmove(c->recv.buf + h->head_len + h->body_len, data.buf, data.len);
+      h->body_len += data.len;
+    }
+    at += used;
+    if (what == MG_CHUNK_END) return message_done(c, h, at, parsed);
+    if (what == MG_CHUNK_MORE) break;
+  }
+  c->recv.len = h->head_len + h->body_len; /* everything behind it was taken */
+  if (c->recv.len >= http_recv_limit(c))
+    return http_bad(c, 413, "body above the recv_buffer limit");
+  return wait_for_body(c);
+}
+
+static bool collect_to_end(struct mg_connection *c, struct mg_http *h) {
+  h->body_len = c->recv.len - h->head_len;
+  if (c->recv.len >= http_recv_limit(c))
+    return http_bad(c, 413, "body above the recv_buffer limit");
+  return wait_for_body(c);
+}
+
+/* ---- bodies, streamed ----------------------------------------------------------------------- */
+
+static bool stream_piece(struct mg_connection *c, const char *data, size_t len) {
+  if (len == 0 || !mg__wants(c, MG_EV_READ)) return !c->is_closing;
+  c->quiet_read = true;
+  c->in_read = true;
+  mg__emit_data(c, MG_EV_READ, data, len);
+  c->in_read = false;
+  return c->proto == &mg__proto_http && !c->is_closing && !c->is_draining;
+}
+
+/* Take `used` bytes out from behind the head. Whatever follows is the start
+ * of the next message at most. */
+static void stream_drop(struct mg_connection *c, const struct mg_http *h, size_t used) {
+  char *body = c->recv.buf + h->head_len;
+  size_t rest = c->recv.len - h->head_len - used;
+  if (rest > 0) memmove(body, body + used, rest);
+  c->recv.len = h->head_len + rest;
+}
+
+static bool stream_body(struct mg_connection *c, struct mg_http *h) {
+  size_t there = c->recv.len - h->head_len, at = 0, used = there;
+  bool is_end = h->framing.kind == MG_BODY_NONE, go_on = true;
+  const char *body = c->recv.buf + h->head_len;
+  if (h->framing.kind == MG_BODY_CHUNKED) {
+    int what = MG_CHUNK_DATA;
+    while (what == MG_CHUNK_DATA && go_on) {
+      struct mg_str data;
+      what = mg__chunked_feed(&h->chunked, &c->mgr->limits, body + at, there - at, &used, &data);
+      if (what < 0) return http_bad(c, -what, "chunked coding");
+      at += used;
+      if (what == MG_CHUNK_DATA) go_on = stream_piece(c, data.buf, data.len);
+      if (go_on && what == MG_CHUNK_DATA && (c->is_paused || c->mgr->leave)) break;
+    }
+    is_end = what == MG_CHUNK_END;
+    used = at;
+  } else if (h->framing.kind != MG_BODY_NONE) {
+    if (h->framing.kind == MG_BODY_LENGTH && used > h->body_left) used = (size_t) h->body_left;
+    go_on = stream_piece(c, body, used);
+    h->body_left -= h->framing.kind == MG_BODY_LENGTH ? used : 0;
+    is_end = h->framing.kind == MG_BODY_LENGTH && h->body_left == 0;
+  } else {
+    used = 0;
+  }
+  if (!go_on || answered_early(c, h)) return false;
+  stream_drop(c, h, used);
+  if (!is_end) return wait_for_body(c);
+  return message_done(c, h, h->head_len, false);
+}
+
+/* ---- the protocol's entry points ---------------------------------------------------------------- */
+
+static bool may_go_on(const struct mg_connection *c, const struct mg_http *h) {
+  if (c->is_closing || c->is_draining || c->is_paused || c->mgr->leave) return false;
+  if (c->is_client || h->reading == MG_HTTP_BODY) return true;
+  return h->answer == MG_ANSWER_NONE && mg__conn_unsent(c) < HTTP_UNSENT_BYTES;
+}
+
+static bool read_body(struct mg_connection *c, struct mg_http *h, bool parsed) {
+  if (h->is_streamed) return stream_body(c, h);
+  switch (h->framing.kind) {
+    case MG_BODY_LENGTH: return collect_length(c, h, parsed);
+    case MG_BODY_CHUNKED: return collect_chunked(c, h, parsed);
+    case MG_BODY_TO_END: return collect_to_end(c, h);
+    default: return message_done(c, h, h->head_len, parsed);
+  }
+}
+
+static void http_on_eof(struct mg_connection *c);
+
+static void http_on_data(struct mg_connection *c) {
+  struct mg_http *h = mg__http(c);
+  bool parsed = false;
+  h->in_loop = true;
+  while (may_go_on(c, h)) {
+    if (h->reading == MG_HTTP_HEAD) {
+      parsed = false;
+      if (!read_head(c, h, &parsed)) break;
+    } else if (!read_body(c, h, parsed)) {
+      break;
+    } else {
+      parsed = false;
+    }
+  }
+  if (c->proto != &mg__proto_http) return;
+  h->in_loop = false;
+  if (c->is_eof && !c->is_closing && !c->is_paused && !c->mgr->leave) http_on_eof(c);
+}
+
+static void truncated(struct mg_connection *c) {
+  mg__conn_error(c, "truncated HTTP message: the peer ended the connection inside a %s",
+                 mg__http(c)->reading == MG_HTTP_BODY ? "body" : "head");
+}
+
+/* The peer sends no more. What it asked for is still answered. */
+static void http_on_eof(struct mg_connection *c) {
+  struct mg_http *h = mg__http(c);
+  if (c->is_paused) return;
+  if (h->reading == MG_HTTP_BODY) {
+    if (h->framing.kind != MG_BODY_TO_END || c->is_reset)
+      truncated(c);
+    else if (!c->is_draining)
+      message_done(c, h, h->is_streamed ? h->head_len : c->recv.len, false);
+    if (c->proto == &mg__proto_http) mg__conn_drain(c);
+  } else if (c->is_client) {
+    if (c->recv.len > 0) truncated(c);
+    mg__conn_drain(c);
+  } else if (h->answer == MG_ANSWER_NONE && (c->recv.len == 0 || h->tried_at == c->recv.len)) {
+    mg__conn_drain(c);
+  } /* else an answer is pending, or unsent ones hold requests back: on_sent goes on */
+}
+
+static void http_on_timeout(struct mg_connection *c) {
+  struct mg_http *h = mg__http(c);
+  if (c->is_paused) { /* no progress, but it is us who do not read */
+    wait_for_body(c);
+  } else if (h->reading == MG_HTTP_BODY || h->head_timed) {
+    if (c->is_client)
+      mg__conn_error(c, "%s: no progress in the response",
+                     h->head_timed ? "header_timeout" : "body_timeout");
+    else
+      mg__http_refuse(c, 408);
+  } else {
+    mg__conn_drain(c); /* idle between two requests */
+  }
+}
+
+static void http_free(struct mg_connection *c) {
+  struct mg_http *h = mg__http(c);
+  mg__iobuf_free(&c->mgr->pool, &h->answer_head);
+  mg__free(h);
+}
+
+const struct mg_proto mg__proto_http = {
+    .name = "http",
+    .on_data = http_on_data,
+    .on_eof = http_on_eof,
+    .on_sent = mg__http_on_sent,
+    .on_timeout = http_on_timeout,
+    .on_send = mg__http_on_send,
+    .recv_limit = http_recv_limit,
+    .free = http_free,
+};
+
+bool mg__http_attach(struct mg_connection *c) {
+  struct mg_http *h = mg__calloc(sizeof(*h));
+  if (h == NULL) return false;
+  c->proto = &mg__proto_http;
+  c->proto_data = h;
+  return true;
+}

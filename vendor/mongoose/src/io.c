@@ -1,0 +1,378 @@
+/* io.c: what happens to a connection when its socket is ready.
+ *
+ * Moves bytes between sockets and buffers within the budgets of internal.h
+ * and hands them to the protocol or, on raw connections, to the handler. */
+#include "internal.h"
+
+/* ---- input: from recv to whoever takes it ------------------------------------- */
+
+static void input_raw(struct mg_connection *c) {
+  size_t len = c->recv.len;
+  uint64_t limit = mg__conn_recv_limit(c);
+  if (len <= c->kept || c->is_paused || c->is_listening || !mg__wants(c, MG_EV_READ)) return;
+  c->event_len = len;
+  c->keep = 0;
+  c->in_read = true;
+  mg__emit_data(c, MG_EV_READ, c->recv.buf, len);
+  c->in_read = false;
+  mg__iobuf_del(&c->recv, len - c->keep);
+  c->kept = c->keep;
+  if (c->kept >= limit && !c->is_closing)
+    mg__conn_error(c, "recv_buffer limit: the handler kept all of %llu bytes",
+                   (unsigned long long) limit);
+}
+
+void mg__io_input(struct mg_connection *c, bool grown) {
+  if (c->is_draining) { /* nothing more is delivered, but a peer that goes on sending is bounded */
+    c->linger_left -= c->recv.len < c->linger_left ? c->recv.len : c->linger_left;
+    mg__iobuf_del(&c->recv, c->recv.len);
+    c->kept = 0;
+    if (c->linger_left == 0) mg__conn_close(c);
+  } else if (c->proto != NULL) {
+    c->quiet_read = false;
+    c->proto->on_data(c);
+    if (grown && c->proto != NULL && !c->quiet_read && !c->is_closing) mg__emit(c, MG_EV_READ);
+    if (c->proto == NULL && !c->is_closing) input_raw(c); /* a tunnel began */
+  } else if (!c->is_udp) {
+    input_raw(c);
+  }
+  if (c->mgr->leave && c->recv.len > c->kept) mg__conn_todo(c);
+  mg__iobuf_settle(&c->mgr->pool, &c->recv);
+  mg__conn_watch(c);
+}
+
+static void input_end(struct mg_connection *c) {
+  c->is_eof = true;
+  if (c->is_closing) return;
+  if (c->is_draining || c->proto == NULL)
+    mg__conn_drain(c); /* what is queued still goes out */
+  else
+    c->proto->on_eof(c);
+  if (c->is_draining) mg__conn_dirty(c);
+  mg__conn_watch(c);
+}
+
+/* ---- streams -------------------------------------------------------------------- */
+
+static void fail_system(struct mg_connection *c, int err) {
+  char addr[160];
+  mg__conn_error(c, "socket error: %s (%s)", strerror(-err),
+                 mg__addr_print(&c->rem, addr, sizeof(addr)));
+}
+
+/* Read what is there, within the budget. 1: more may follow, 0: the end, or
+ * -errno. A short read means the socket is empty, which saves asking again. */
+static int read_stream(struct mg_connection *c, bool *grown) {
+  size_t budget = MG_READ_BUDGET;
+  while (budget > 0) {
+    uint64_t limit = c->is_draining ? UINT64_MAX : mg__conn_recv_limit(c);
+    size_t want = MG_IO_SIZE;
+    ssize_t n;
+    if (c->recv.len >= limit) return 1;
+    if (c->recv.size - c->recv.len < want / 4 &&
+        !mg__iobuf_reserve(&c->mgr->pool, &c->recv, want))
+      return -ENOMEM;
+    want = c->recv.size - c->recv.len;
+    if (want > budget) want = budget;
+    if (want > limit - c->recv.len) want = (size_t) (limit - c->recv.len);
+    n = c->mgr->os->recv(c->fd, c->recv.buf + c->recv.len, want);
+    if (n == -EAGAIN) return 1;
+    if (n <= 0) return (int) n;
+    c->recv.len += (size_t) n;
+    *grown = true;
+    budget -= (size_t) n;
+    if ((size_t) n < want) return 1;
+  }
+  return 1;
+}
+
+static void ready_stream(struct mg_connection *c, unsigned what) {
+  bool grown = false;
+  int result;
+  if ((c->interest & MG_POLL_IN) == 0) {
+    if (what & MG_POLL_ERR) mg__conn_close(c); /* nobody reads, and nothing can be written */
+    return;
+  }
+  result = read_stream(c, &grown);
+  if (result < 0) c->is_reset = true;
+  if (grown) mg__io_input(c, true);
+  if (result > 0 || c->is_closing) {
+    if (!grown) mg__iobuf_settle(&c->mgr->pool, &c->recv);
+    return;
+  }
+  input_end(c);
+  if (result == 0 || c->is_closing) return;
+  if (result != -ECONNRESET && result != -EPIPE) fail_system(c, result);
+  mg__conn_close(c); /* a reset is an end of stream, not an error */
+}
+
+static void ready_lingering(struct mg_connection *c) {
+  char waste[MG_IO_SIZE];
+  for (int i = 0; i < 16; i++) {
+    ssize_t n = c->mgr->os->recv(c->fd, waste, sizeof(waste));
+    if (n == -EAGAIN) return;
+    if (n <= 0 || (uint64_t) n >= c->linger_left) {
+      c->linger_left = 0;
+      mg__conn_dirty(c);
+      c->is_closing = true;
+      return;
+    }
+    c->linger_left -= (uint64_t) n;
+  }
+}
+
+static void ready_connecting(struct mg_connection *c) {
+  int err = c->mgr->os->connect_result(c->fd);
+  if (err == -EINPROGRESS) return;
+  if (err < 0) {
+    fail_system(c, err);
+    return;
+  }
+  c->is_connecting = false;
+  mg__conn_set_deadline(c, 0);
+  if (mg__emit(c, MG_EV_CONNECT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
+  if (c->is_draining) mg__conn_dirty(c);
+  mg__conn_watch(c);
+}
+
+/* ---- accepting -------------------------------------------------------------------- */
+
+static void accepted(struct mg_connection *listener, int fd, const struct mg_sockaddr *peer) {
+  struct mg_mgr *mgr = listener->mgr;
+  uint64_t limit = mgr->limits.connections;
+  struct mg_connection *c = limit == 0 || mgr->num_conns < limit ? mg__conn_new(mgr) : NULL;
+  if (c == NULL) {
+    mg__log(mgr, MG_LL_ERROR, "connection refused: %llu are open already",
+            (unsigned long long) mgr->num_conns);
+    mgr->os->close(fd);
+    return;
+  }
+  c->fd = fd;
+  c->rem = *peer;
+  c->is_accepted = true;
+  c->is_unix = listener->is_unix;
+  c->is_tls = listener->is_tls;
+  mg__conn_set_handler(c, listener->handler);
+  if (listener->accept_http && !mg__http_attach(c)) {
+    mg__conn_free(c);
+    return;
+  }
+  if (mg__conn_register(c) < 0) {
+    mg__conn_free(c);
+    return;
+  }
+  c->busy++;
+  if (mg__emit(c, MG_EV_OPEN)) mg__emit(c, MG_EV_ACCEPT);
+  if (c->is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
+  if (c->proto != NULL && !c->is_closing && c->recv.len == 0) c->proto->on_data(c); /* starts its clock */
+  c->busy--;
+}
+
+static void ready_listener(struct mg_connection *c) {
+  for (int i = 0; i < MG_ACCEPT_BUDGET && !c->is_closing && !c->mgr->leave && !c->is_paused; i++) {
+    struct mg_sockaddr peer;
+    int fd;
+    peer.len = sizeof(peer.u);
+    fd = c->mgr->os->accept(c->fd, &peer.u.sa, &peer.len);
+    if (fd == -EAGAIN) return;
+    if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+      /* The backlog stays readable, so asking again at once would spin. */
+      mg__log(c->mgr, MG_LL_ERROR, "accept: %s, next try in %d ms", strerror(-fd),
+              MG_ACCEPT_PAUSE_MS);
+      c->is_resting = true;
+      mg__conn_set_deadline(c, c->mgr->now + MG_ACCEPT_PAUSE_MS);
+      mg__conn_watch(c);
+      return;
+    }
+    if (fd < 0) continue; /* that one peer gave up */
+    accepted(c, fd, &peer);
+  }
+}
+
+/* ---- datagrams ---------------------------------------------------------------------- */
+
+enum { MG_DATAGRAM_SIZE = 65536 };
+
+static void ready_udp(struct mg_connection *c) {
+  for (int i = 0; i < MG_DATAGRAM_BUDGET && !c->is_closing && !c->mgr->leave && !c->is_paused; i++) {
+    struct mg_sockaddr peer;
+    ssize_t n;
+    if (c->recv.len > 0) break; /* one that nobody took: the others wait in the kernel */
+    if (!mg__iobuf_reserve(&c->mgr->pool, &c->recv, MG_DATAGRAM_SIZE)) break;
+    peer.len = sizeof(peer.u);
+    n = c->mgr->os->recvfrom(c->fd, c->recv.buf, MG_DATAGRAM_SIZE, &peer.u.sa, &peer.len);
+    if (n == -EAGAIN) break;
+    if (n < 0) { /* an ICMP answer to an earlier datagram: UDP promises nothing, so go on */
+      mg__log(c->mgr, MG_LL_INFO, "connection %llu: datagram: %s", (unsigned long long) c->id,
+              strerror((int) -n));
+      continue;
+    }
+    if (c->is_listening) c->rem = peer;
+    c->recv.len = (size_t) n;
+    if (!mg__wants(c, MG_EV_READ)) continue;
+    c->event_len = (size_t) n;
+    c->in_read = true;
+    mg__emit_data(c, MG_EV_READ, c->recv.buf, (size_t) n);
+    c->in_read = false;
+    mg__iobuf_del(&c->recv, c->recv.len);
+  }
+  mg__iobuf_settle(&c->mgr->pool, &c->recv);
+  mg__conn_watch(c);
+}
+
+int mg__io_send_datagram(struct mg_connection *c, const char *data, size_t len,
+                         struct mgx_error *err) {
+  const struct mg_os *os = c->mgr->os;
+  ssize_t n = -EDESTADDRREQ;
+  for (int i = 0; i < 2; i++) {
+    if (!c->is_listening)
+      n = os->send(c->fd, data, len, false);
+    else if (c->rem.len > 0)
+      n = os->sendto(c->fd, data, len, &c->rem.u.sa, c->rem.len);
+    if (n != -ECONNREFUSED) break; /* that is the answer to an earlier datagram; asking clears it */
+  }
+  if (n >= 0) {
+    mg__emit(c, MG_EV_WRITE);
+    return MGX_OK;
+  }
+  if (err != NULL) {
+    char addr[160];
+    err->sys = (int) -n;
+    snprintf(err->text, sizeof(err->text), "cannot send %zu bytes to %s", len,
+             mg__addr_print(&c->rem, addr, sizeof(addr)));
+  }
+  return MGX_ESYSTEM;
+}
+
+/* ---- readiness ------------------------------------------------------------------------- */
+
+void mg__io_ready(struct mg_connection *c, unsigned what) {
+  if (c->is_closing) return;
+  c->is_readable = (what & MG_POLL_IN) != 0;
+  c->is_writable = (what & MG_POLL_OUT) != 0;
+  if (c->is_lingering)
+    ready_lingering(c);
+  else if (c->is_connecting)
+    ready_connecting(c);
+  else if (c->is_udp)
+    ready_udp(c);
+  else if (c->is_listening)
+    ready_listener(c);
+  else {
+    if (what & (MG_POLL_IN | MG_POLL_ERR)) ready_stream(c, what);
+    if ((what & MG_POLL_OUT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
+  }
+}
+
+/* ---- output ------------------------------------------------------------------------------ */
+
+static ssize_t flush_some(struct mg_connection *c, size_t budget) {
+  const struct mg_os *os = c->mgr->os;
+  size_t len;
+  ssize_t n;
+  if (c->send.len > 0) {
+    len = c->send.len < budget ? c->send.len : budget;
+    n = os->send(c->fd, c->send.buf, len, c->file >= 0 && c->file_left > 0);
+    if (n > 0) mg__iobuf_del(&c->send, (size_t) n);
+    return n;
+  }
+  len = c->file_left < budget ? (size_t) c->file_left : budget;
+  n = os->sendfile(c->fd, c->file, c->file_ofs, len);
+  if (n == 0) return -ENODATA; /* the file became shorter than its Content-Length */
+  if (n > 0) {
+    c->file_ofs += (uint64_t) n;
+    c->file_left -= (uint64_t) n;
+  }
+  return n;
+}
+
+static void flush_failed(struct mg_connection *c, ssize_t err) {
+  if (err == -ENODATA)
+    mg__conn_error(c, "the file being sent became shorter");
+  else if (err != -EPIPE && err != -ECONNRESET)
+    fail_system(c, (int) err);
+  mg__conn_close(c);
+}
+
+/* Everything has left. */
+static void flush_done(struct mg_connection *c) {
+  if (c->file >= 0) {
+    close(c->file);
+    c->file = -1;
+  }
+  c->stall_at = 0;
+  mg__iobuf_settle(&c->mgr->pool, &c->send);
+  if (c->proto != NULL && c->proto->on_sent != NULL) c->proto->on_sent(c);
+  if (c->is_draining && mg__conn_unsent(c) == 0) mg__conn_close(c);
+}
+
+void mg__io_flush(struct mg_connection *c) {
+  size_t budget = MG_WRITE_BUDGET, start = budget;
+  ssize_t n = 1;
+  if (c->is_connecting || c->fd < 0 || c->is_udp || c->is_listening) {
+    if (c->is_draining && !c->is_connecting) mg__conn_close(c);
+    return;
+  }
+  while (mg__conn_unsent(c) > 0 && budget > 0) {
+    n = flush_some(c, budget);
+    if (n <= 0) break;
+    budget -= (size_t) n;
+  }
+  if (n < 0 && n != -EAGAIN) {
+    flush_failed(c, n);
+    return;
+  }
+  if (budget < start && mg__wants(c, MG_EV_WRITE)) {
+    if (c->mgr->leave) {
+      c->deferred |= 1u << MG_EV_WRITE;
+      mg__conn_todo(c);
+    } else {
+      mg__emit(c, MG_EV_WRITE);
+    }
+  }
+  if (mg__conn_unsent(c) == 0)
+    flush_done(c);
+  else if (n > 0)
+    mg__conn_dirty(c); /* the budget is used up: go on next turn */
+  else if (c->stall_at == 0 || budget < start)
+    mg__conn_stalled(c);
+  mg__conn_watch(c);
+}
+
+/* ---- time-outs ----------------------------------------------------------------------------- */
+
+static void timeout_fire(struct mg_connection *c) {
+  const struct mgx_limits *limits = &c->mgr->limits;
+  if (c->is_lingering) {
+    c->is_closing = true;
+    mg__conn_dirty(c);
+  } else if (c->is_resting) {
+    c->is_resting = false;
+    mg__conn_set_deadline(c, 0);
+    mg__conn_watch(c);
+  } else if (c->is_connecting) {
+    char addr[160];
+    mg__conn_error(c, "socket error: %s (%s, connect_timeout %llu ms)", strerror(ETIMEDOUT),
+                   mg__addr_print(&c->rem, addr, sizeof(addr)),
+                   (unsigned long long) limits->connect_timeout_ms);
+  } else if (c->stall_at != 0 && c->stall_at <= c->mgr->now) {
+    mg__conn_error(c, "body_timeout: the peer took no bytes for %llu ms",
+                   (unsigned long long) limits->body_timeout_ms);
+  } else if (c->proto != NULL) {
+    mg__conn_set_deadline(c, 0);
+    c->proto->on_timeout(c);
+  } else {
+    c->deadline = 0;
+  }
+}
+
+void mg__io_timeout(struct mg_connection *c) {
+  uint64_t due = mg__conn_due(c);
+  mg__heap_del(&c->mgr->deadlines, &c->timer);
+  if (due == 0) return;
+  if (due > c->mgr->now) {
+    mg__heap_set(&c->mgr->deadlines, &c->timer, due);
+    return;
+  }
+  timeout_fire(c);
+}
