@@ -319,6 +319,7 @@ struct mg_mgr {
   uint64_t nextid, next_timer, next_seq;
   size_t num_conns; /* lingering ones included */
   struct mg_heap deadlines, timers;
+  uint64_t timers_now; /* `now` when mg__timers_run() last looked */
   struct mg_pool pool;
   struct mg_handler *handlers; /* mgr.c */
   int num_handlers;

@@ -99,7 +99,7 @@ void mg__log_flush(struct mg_mgr *mgr) {
   }
   if (count > 0) {
     char text[64];
-    int len = snprintf(text, sizeof(text), "%lu log lines dropped", (unsigned long) count);
+    int len = snprintf(text, sizeof(text), "log lines dropped: %lu", (unsigned long) count);
     mgr->cb->on_log(mgr->tag, MG_LL_ERROR, text, (size_t) len);
   }
   mg__lock(mgr);

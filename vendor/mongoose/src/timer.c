@@ -64,32 +64,32 @@ int mg_timer_free(struct mg_mgr *mgr, uint64_t timer) {
   return t != NULL;
 }
 
-/* A due time farther away than its own period says that the clock went back:
- * count again from now. Ask the clock itself, since mgr->now is a little old
- * and a timer may have been added since. True: t is in another place now. */
-static bool clock_went_back(struct mg_mgr *mgr, struct mg_user_timer *t) {
-  uint64_t now;
-  if (t->due.at - mgr->now <= t->period) return false;
-  now = mgr->os->monotonic_ms();
-  if (t->due.at <= now || t->due.at - now <= t->period) return false;
-  mg__heap_set(&mgr->timers, &t->due, time_after(now, t->period));
-  return true;
+/* A clock that went back would put every timer off by that much. So whoever is
+ * due farther away than its own period counts again from now. */
+static void timer_clock_went_back(struct mg_mgr *mgr) {
+  const struct mg_idmap *map = &mgr->timers_by_id;
+  size_t i;
+  for (i = 0; map->slots != NULL && i <= map->mask; i++) {
+    struct mg_user_timer *t = map->slots[i].ptr;
+    if (t == NULL || t->due.at <= mgr->now || t->due.at - mgr->now <= t->period) continue;
+    mg__heap_set(&mgr->timers, &t->due, time_after(mgr->now, t->period));
+  }
 }
 
 /* The first timer if it is to fire now, else NULL. Those created during this
  * run (seq >= limit) wait for the next. */
 static struct mg_user_timer *timer_next_due(struct mg_mgr *mgr, uint64_t limit) {
-  while (mgr->timers.len > 0) {
-    struct mg_user_timer *t = MG_CONTAINER(mgr->timers.nodes[0], struct mg_user_timer, due);
-    if (t->due.at <= mgr->now) return t->due.seq < limit ? t : NULL;
-    if (!clock_went_back(mgr, t)) return NULL;
-  }
-  return NULL;
+  struct mg_user_timer *t;
+  if (mgr->timers.len == 0) return NULL;
+  t = MG_CONTAINER(mgr->timers.nodes[0], struct mg_user_timer, due);
+  return t->due.at <= mgr->now && t->due.seq < limit ? t : NULL;
 }
 
 void mg__timers_run(struct mg_mgr *mgr) {
   uint64_t limit = mgr->next_seq;
   struct mg_user_timer *t;
+  if (mgr->now < mgr->timers_now) timer_clock_went_back(mgr);
+  mgr->timers_now = mgr->now;
   while (!mgr->leave && (t = timer_next_due(mgr, limit)) != NULL) {
     uint64_t id = t->id;
     bool repeat = t->repeat;
