@@ -365,7 +365,8 @@ size_t mg_http_next_multipart(const char *body, size_t len, size_t ofs, const ch
 /* ---- text: URLs, patterns, JSON --------------------------------------- */
 
 /* A URL's parts, RFC 3986 as far as "[scheme://][user[:pass]@]host[:port][/path]"
- * goes. Views into the text. */
+ * goes. Views into the text, nothing is decoded. `uri` is all that stands
+ * behind the authority; it may begin with '?' or '#'. */
 struct mgx_url {
   struct mg_str scheme, user, pass, host, uri; /* host with its brackets; uri "/" when absent */
   int port;                                    /* explicit, else of the scheme, else 0; -1: malformed */
@@ -377,24 +378,29 @@ void mgx_url_parse(const char *url, size_t len, struct mgx_url *parts);
  * length; nothing is written when cap is less (3 * len is always enough). */
 size_t mg_url_encode(const char *s, size_t len, char *to, size_t cap);
 /* Percent-decode; form: '+' is a blank. The length (never above len), or
- * MGX_EINVAL for a malformed escape. */
+ * MGX_EINVAL for a malformed escape or when cap is too small. `to` may be s. */
 int64_t mg_url_decode(const char *s, size_t len, char *to, size_t cap, bool form);
 
-/* Match s against a pattern: ? one character (UTF-8), * any run without '/',
- * # any run. caps[0..cap) gets one slice per wildcard. The number of
- * wildcards, or -1 when it does not match. Time is bounded by
- * O(length * pattern). MGX_ENOMEM is below -1: see MGX_MATCH_ENOMEM. */
+/* Match s against a pattern: ? one character (UTF-8; a byte that belongs to
+ * none is one), * any run without '/', # any run, the rest stands for itself.
+ * caps[0..cap) gets one slice per wildcard; an earlier wildcard takes as little
+ * as it can. The number of wildcards, MGX_MATCH_NO, or MGX_MATCH_ENOMEM. Time
+ * is bounded by O(length * pattern), memory by an eighth of that. */
 enum { MGX_MATCH_NO = -1, MGX_MATCH_ENOMEM = -2 };
 int mg_match(const char *s, size_t len, const char *pattern, size_t pattern_len,
              struct mg_str *caps, size_t cap);
 
 enum { MG_JSON_TOO_DEEP = -1, MG_JSON_INVALID = -2, MG_JSON_NOT_FOUND = -3 };
 /* Offset of the value at path ("$.a[0].b") in an RFC 8259 text, its length in
- * *toklen (0 on failure); or MG_JSON_.... At most 30 levels. Any thread. */
+ * *toklen (0 on failure); or MG_JSON_.... Strings keep their quotes. At most 30
+ * levels. What stands behind the value is not looked at. The first of equal
+ * keys counts. A key fits the path as it is written in the text or unescaped,
+ * so a key with a dot in it can be reached ("$.b.c" finds "b.c"). Any thread. */
 int64_t mg_json_get(const char *json, size_t len, const char *path, size_t path_len,
                     size_t *toklen);
 /* Unescape a JSON string token (quotes included) to UTF-8; a lone surrogate
- * escape becomes U+FFFD. The length (less than len), or MG_JSON_INVALID. */
+ * escape becomes U+FFFD. The length (less than len), or MG_JSON_INVALID, also
+ * when cap is too small. */
 int64_t mg_json_unescape(const char *tok, size_t len, char *to, size_t cap);
 
 /* ---- process-wide ----------------------------------------------------- */
