@@ -544,7 +544,8 @@ static int next_header_line(struct mg_str *rest, struct mg_str *name, struct mg_
   name->buf = line->buf;
   name->len = (size_t) (colon - line->buf);
   for (i = 0; i < name->len; i++) {
-    if (name->buf[i] <= ' ' || name->buf[i] == 0x7f) return -1;
+    unsigned char ch = (unsigned char) name->buf[i];
+    if (ch <= ' ' || ch >= 0x7f) return -1;
   }
   for (; i + 2 < line->len; i++) {
     if (line->buf[i] == '\0' || line->buf[i] == '\n') return -1;
