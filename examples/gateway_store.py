@@ -77,8 +77,14 @@ class Sensor:
     def summary(self) -> dict[str, object]:
         """Return what is true now; times are milliseconds of Unix time."""
         at, value = self.recent[-1]
-        return {"name": self.name, "unit": self.unit, "via": self.via, "count": self.count,
-                "time": at, "value": value}
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "via": self.via,
+            "count": self.count,
+            "time": at,
+            "value": value,
+        }
 
     def history(self, newest: int = RECENT) -> dict[str, object]:
         """Return the same with the *newest* values as ``[time, value]`` pairs."""

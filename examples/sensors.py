@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from mongoose_py import Connection, Handler, Manager
 
 RETRY_MS = 1000
-GIVE_UP_AFTER = 15  # attempts in a row
 UNSENT_LIMIT = 64 * 1024  # bytes; a gateway this far behind misses measurements
 
 
@@ -56,11 +56,12 @@ SENSORS = [
 class Station(Handler):
     """Holds the two ways to the gateway; handles the events of the TCP one."""
 
-    def __init__(self, manager: Manager, udp: str, tcp: str) -> None:
+    def __init__(self, manager: Manager, udp: str, tcp: str, retries: int) -> None:
         self.manager = manager
         self.url = f"tcp://{tcp}"
         self.udp = manager.connect(f"udp://{udp}", Handler())
         self.tcp: Connection | None = None  # None while not connected
+        self.retries = retries
         self.failed = 0  # attempts in a row
 
     def dial(self) -> None:
@@ -80,7 +81,7 @@ class Station(Handler):
         """Try again a little later, but not for ever."""
         self.tcp = None
         self.failed += 1
-        if self.failed < GIVE_UP_AFTER:
+        if self.failed <= self.retries:
             self.manager.timer_add(RETRY_MS, self.dial)
         else:
             print("sensors: giving up", flush=True)
@@ -90,10 +91,8 @@ class Station(Handler):
         """Measure and send."""
         line = sensor.measure()
         if sensor.via == "udp":
-            try:
+            with suppress(OSError):  # nobody may listen there at the moment
                 self.udp.send(line)
-            except OSError:
-                pass  # nobody listens there at the moment
         elif self.tcp is not None and self.tcp.send_len < UNSENT_LIMIT:
             self.tcp.send(line)
 
@@ -102,9 +101,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Play some sensors for gateway.py.")
     parser.add_argument("--udp", default="127.0.0.1:9000", metavar="HOST:PORT")
     parser.add_argument("--tcp", default="127.0.0.1:9000", metavar="HOST:PORT")
+    parser.add_argument("--retries", type=int, default=15, help="TCP attempts, one a second")
     args = parser.parse_args()
     with Manager() as manager:
-        station = Station(manager, args.udp, args.tcp)
+        station = Station(manager, args.udp, args.tcp, args.retries)
         station.dial()
         for sensor in SENSORS:
             manager.timer_add(sensor.period_ms, partial(station.send, sensor), repeat=True)

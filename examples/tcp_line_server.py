@@ -1,7 +1,7 @@
-"""Speak a protocol of lines over TCP: each line comes back in capitals.
+r"""Speak a protocol of lines over TCP: each line comes back in capitals.
 
     python examples/tcp_line_server.py
-    printf 'one\\ntwo\\n' | nc -N 127.0.0.1 9000
+    printf 'one\ntwo\n' | nc -N 127.0.0.1 9000
 
 TCP has no messages: a read may end in the middle of a line.  ``recv_keep``
 leaves that piece where it is, and it comes again in front of what follows.

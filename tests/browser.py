@@ -16,9 +16,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 FLAGS = [
     "--headless",
@@ -101,8 +102,14 @@ class Page:
 
     def evaluate(self, expression: str, *, timeout: float = 30.0) -> Any:
         """Return the value of a JavaScript expression; a promise is awaited."""
-        answer = self.call("Runtime.evaluate", timeout=timeout, expression=expression,
-                           awaitPromise=True, returnByValue=True, userGesture=True)
+        answer = self.call(
+            "Runtime.evaluate",
+            timeout=timeout,
+            expression=expression,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
         assert "exceptionDetails" not in answer, (expression, answer["exceptionDetails"])
         return answer["result"].get("value")
 
@@ -142,11 +149,15 @@ def browser_page(executable: str, profile: Path) -> Iterator[Page]:
     """Run Chromium with an empty *profile* folder and give its one page."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
+    launch = [sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out)]
     process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out),
-         executable, f"--user-data-dir={profile}", *FLAGS],
-        pass_fds=(theirs_in, theirs_out), start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        [*launch, executable, f"--user-data-dir={profile}", *FLAGS],
+        pass_fds=(theirs_in, theirs_out),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     os.close(theirs_in)
     os.close(theirs_out)
     try:
