@@ -1,0 +1,3 @@
+"""The version, apart from everything else so that a build need not import the package."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,127 @@
+r"""Serve and speak HTTP, TCP and UDP from one event loop written in C.
+
+::
+
+    from mongoose_py import MG_EV_HTTP_MSG, Manager
+
+    def handle(conn, event, data):
+        if event == MG_EV_HTTP_MSG:
+            conn.reply(200, "hello\n")
+
+    with Manager(handle) as manager:
+        manager.listen("http://127.0.0.1:8000")
+        manager.run()
+"""
+
+from mongoose_py.__about__ import __version__
+from mongoose_py.connection import Connection
+from mongoose_py.errors import AddressError, ConnectionClosed, Error, SystemCallError
+from mongoose_py.events import (
+    MG_EV_ACCEPT,
+    MG_EV_CLOSE,
+    MG_EV_CONNECT,
+    MG_EV_ERROR,
+    MG_EV_HTTP_HDRS,
+    MG_EV_HTTP_MSG,
+    MG_EV_MQTT_CMD,
+    MG_EV_MQTT_MSG,
+    MG_EV_MQTT_OPEN,
+    MG_EV_OPEN,
+    MG_EV_POLL,
+    MG_EV_READ,
+    MG_EV_RESOLVE,
+    MG_EV_SNTP_TIME,
+    MG_EV_TLS_HS,
+    MG_EV_USER,
+    MG_EV_WAKEUP,
+    MG_EV_WRITE,
+    MG_EV_WS_CTL,
+    MG_EV_WS_MSG,
+    MG_EV_WS_OPEN,
+    event_name,
+)
+from mongoose_py.handler import Handler
+from mongoose_py.http import HttpMessage
+from mongoose_py.json import json_get, json_get_bool, json_get_long, json_get_num, json_get_str
+from mongoose_py.limits import Limits
+from mongoose_py.logs import (
+    MG_LL_DEBUG,
+    MG_LL_ERROR,
+    MG_LL_INFO,
+    MG_LL_NONE,
+    MG_LL_VERBOSE,
+    log_get,
+    log_set,
+)
+from mongoose_py.manager import Manager
+from mongoose_py.match import match
+from mongoose_py.multipart import http_parse_multipart
+from mongoose_py.params import http_var
+from mongoose_py.timer import Timer
+from mongoose_py.url import (
+    url_encode,
+    url_host,
+    url_is_ssl,
+    url_pass,
+    url_port,
+    url_uri,
+    url_user,
+)
+
+__all__ = [
+    "MG_EV_ACCEPT",
+    "MG_EV_CLOSE",
+    "MG_EV_CONNECT",
+    "MG_EV_ERROR",
+    "MG_EV_HTTP_HDRS",
+    "MG_EV_HTTP_MSG",
+    "MG_EV_MQTT_CMD",
+    "MG_EV_MQTT_MSG",
+    "MG_EV_MQTT_OPEN",
+    "MG_EV_OPEN",
+    "MG_EV_POLL",
+    "MG_EV_READ",
+    "MG_EV_RESOLVE",
+    "MG_EV_SNTP_TIME",
+    "MG_EV_TLS_HS",
+    "MG_EV_USER",
+    "MG_EV_WAKEUP",
+    "MG_EV_WRITE",
+    "MG_EV_WS_CTL",
+    "MG_EV_WS_MSG",
+    "MG_EV_WS_OPEN",
+    "MG_LL_DEBUG",
+    "MG_LL_ERROR",
+    "MG_LL_INFO",
+    "MG_LL_NONE",
+    "MG_LL_VERBOSE",
+    "AddressError",
+    "Connection",
+    "ConnectionClosed",
+    "Error",
+    "Handler",
+    "HttpMessage",
+    "Limits",
+    "Manager",
+    "SystemCallError",
+    "Timer",
+    "__version__",
+    "event_name",
+    "http_parse_multipart",
+    "http_var",
+    "json_get",
+    "json_get_bool",
+    "json_get_long",
+    "json_get_num",
+    "json_get_str",
+    "log_get",
+    "log_set",
+    "match",
+    "url_encode",
+    "url_host",
+    "url_is_ssl",
+    "url_pass",
+    "url_port",
+    "url_uri",
+    "url_user",
+]

@@ -1,0 +1,209 @@
+"""The one door from C into Python: every callback of the C core is here.
+
+A callback gets the tag of its manager and the number of a connection: integers,
+which cost nothing. None lets an exception through, for C has nowhere to put it:
+an ``Exception`` goes to the manager's error handlers; the first of any other
+kind is kept for the thread it happened on, and raised by the call that entered
+C (:func:`raise_kept`), which the loop leaves early for that reason.
+
+What a handler is given borrows from C, so a message is switched off when its
+handler has returned, whatever happened.
+"""
+
+from __future__ import annotations
+
+import weakref
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from mongoose_py import logs
+from mongoose_py._mongoose_cffi import ffi, lib
+from mongoose_py.events import MG_EV_CLOSE, MG_EV_ERROR, MG_EV_RESOLVE
+from mongoose_py.http import HttpMessage
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mongoose_py.connection import Connection
+    from mongoose_py.manager import Manager
+
+_WANTS_ERROR = 1 << MG_EV_ERROR
+
+# Weak, so that a manager nobody holds goes away and takes its sockets with it.
+managers: dict[int, weakref.ref[Manager]] = {}
+kept: dict[int, BaseException] = {}  # by thread: C is entered and left on the same one
+
+_buffer = ffi.buffer
+_new = object.__new__  # past HttpMessage.__new__, which would double the cost
+
+
+def raise_kept() -> None:
+    """Raise what a callback on this thread had to keep, if anything."""
+    exc = kept.pop(get_ident(), None) if kept else None
+    if exc is not None:
+        raise exc
+
+
+def keep(manager: Manager | None, exc: BaseException) -> None:
+    """Keep the first exception that has to leave the loop, and have the loop left."""
+    kept.setdefault(get_ident(), exc)
+    if manager is not None:
+        lib.mgx_mgr_break(manager._mgr)
+
+
+def failed(manager: Manager, exc: BaseException, conn: Connection | None, ev: int | None) -> None:
+    """Deal with what a handler or a timer's callback raised."""
+    if isinstance(exc, Exception):
+        manager._report(exc, conn, ev)
+    else:
+        keep(manager, exc)
+
+
+def _outside(
+    _type: type[BaseException], exc: BaseException, traceback: TracebackType | None
+) -> None:
+    """Keep an exception that came between two lines of a callback below.
+
+    A ``KeyboardInterrupt`` can land there. cffi would print it and go on.
+    """
+    names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
+    message = names.get("message")
+    if message is not None:
+        message._raw = None
+    keep(_manager(names.get("tag", 0)), exc)
+
+
+def _manager(tag: int) -> Manager | None:
+    """Return the manager, ``None`` when it is just being dropped."""
+    ref = managers.get(tag)
+    return None if ref is None else ref()
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_event(tag: int, number: int, ev: int) -> None:
+    """Deliver an event that has no data."""
+    manager = _manager(tag)
+    if manager is None:
+        return
+    _deliver_plain(manager, manager._conns.get(number) or manager._adopt(number), ev)
+
+
+def _deliver_plain(manager: Manager, conn: Connection, ev: int) -> None:
+    target = conn._target
+    try:
+        if target.fn is not None:
+            target.fn(conn, ev, None)
+        else:
+            target.without_data[ev](conn)
+    except BaseException as exc:
+        failed(manager, exc, conn, ev)
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_data(tag: int, number: int, ev: int, data: Any, size: int) -> None:
+    """Deliver bytes, or the text of an error."""
+    manager = _manager(tag)
+    if manager is None:
+        return
+    conn = manager._conns.get(number) or manager._adopt(number)
+    payload = _buffer(data, size)[:] if size else b""
+    if ev == MG_EV_ERROR:
+        _deliver_error(manager, conn, payload.decode("utf-8", "ignore"))
+    else:
+        _deliver(manager, conn, ev, payload)
+
+
+def _deliver(manager: Manager, conn: Connection, ev: int, data: object) -> None:
+    target = conn._target
+    try:
+        if target.fn is not None:
+            target.fn(conn, ev, data)
+        else:
+            target.with_data[ev](conn, data)
+    except BaseException as exc:
+        failed(manager, exc, conn, ev)
+
+
+def _deliver_error(manager: Manager, conn: Connection, message: str) -> None:
+    """Deliver ``MG_EV_ERROR``, which is logged when no handler takes it."""
+    if conn._target.mask & _WANTS_ERROR:
+        _deliver(manager, conn, MG_EV_ERROR, message)
+    else:
+        logs.log_untaken_error(conn._id, message)
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_http(tag: int, number: int, ev: int, raw: Any) -> None:
+    """Deliver a request or a response: the path that has to be short."""
+    manager = _manager(tag)
+    if manager is None:
+        return
+    conn = manager._conns.get(number) or manager._adopt(number)
+    target = conn._target
+    message = _new(HttpMessage)
+    message._raw = raw
+    try:
+        if target.fn is not None:
+            target.fn(conn, ev, message)
+        else:
+            target.with_data[ev](conn, message)
+    except BaseException as exc:
+        failed(manager, exc, conn, ev)
+        if manager._answer_500:
+            lib.mgx_http_fail(manager._mgr, number)
+    finally:
+        message._raw = None
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_resolve(tag: int, number: int, addrs: Any, count: int) -> None:
+    """Deliver the addresses of a peer, best first."""
+    manager = _manager(tag)
+    if manager is None:
+        return
+    conn = manager._conns.get(number) or manager._adopt(number)
+    _deliver(manager, conn, MG_EV_RESOLVE, [address(addrs[i]) for i in range(count)])
+
+
+def address(addr: Any) -> tuple[str, int, bool]:
+    """Return a ``struct mgx_addr`` as Python has it."""
+    ip = ffi.string(addr.ip).decode("utf-8", "surrogateescape")
+    return ip, addr.port, addr.is_ip6
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_close(tag: int, number: int, wanted: int) -> None:
+    """Deliver the last event of a connection, and forget it whatever happens."""
+    manager = _manager(tag)
+    if manager is None:
+        return
+    try:
+        if wanted:
+            conn = manager._conns.get(number) or manager._adopt(number)
+            _deliver_plain(manager, conn, MG_EV_CLOSE)
+    finally:
+        manager._forget(number)
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_timer(tag: int, number: int, active: int) -> None:
+    """Call a timer's callback."""
+    manager = _manager(tag)
+    timer = None if manager is None else manager._due(number, bool(active))
+    if manager is None or timer is None:
+        return
+    try:
+        timer._callback()
+    except BaseException as exc:
+        failed(manager, exc, None, None)
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_log(tag: int, level: int, text: Any, size: int) -> None:
+    """Pass a log line on."""
+    manager = _manager(tag)
+    try:
+        logs.log_line(level, _buffer(text, size)[:].decode("utf-8", "replace") if size else "")
+    except BaseException as exc:
+        if manager is not None:
+            failed(manager, exc, None, None)

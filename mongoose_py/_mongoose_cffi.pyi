@@ -1,0 +1,6 @@
+"""The compiled extension: what C declares is in vendor/mongoose/mongoose.h."""
+
+from typing import Any
+
+ffi: Any
+lib: Any

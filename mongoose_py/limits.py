@@ -1,0 +1,94 @@
+"""Limits of one manager: how much a peer may send, and how long it may take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from operator import index
+from typing import Any
+
+from mongoose_py._mongoose_cffi import ffi, lib
+
+_MAX_HEADER_COUNT = 1000
+_LARGEST = 2**63 - 1  # of any size or count; as milliseconds 292 million years
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one manager, given as ``Manager(limits=Limits(...))``.
+
+    Sizes are bytes, times are seconds. 0 switches a limit off.
+
+    Attributes:
+        recv_buffer: Bytes that may wait in a connection's receive buffer, a whole HTTP
+            message included unless its body is streamed; above it reading stops, and a
+            request is answered 413.
+        send_backlog: Bytes a connection may have unsent; above it ``send()`` and
+            ``reply()`` raise :class:`~mongoose_py.Error`.
+        header_bytes: Bytes of an HTTP head, start line included; above it 431.
+        header_count: Header lines of an HTTP message, at most 1000; above it 431.
+        request_line: Bytes of an HTTP start line; above it 414.
+        chunk_extension: Bytes behind the digits of a chunk-size line; above it 400.
+        header_timeout: Seconds from the first byte of an HTTP message to its whole head.
+        body_timeout: Seconds without progress in a body, or in sending to a peer that
+            does not read.
+        keepalive_timeout: Seconds a connection may be idle between two requests.
+        connect_timeout: Seconds a TCP connect may take.
+        wakeup_payload: Bytes of one ``wakeup()``; above it ``ValueError``.
+        wakeup_queue: Bytes of all wake-ups that wait for delivery; above it ``wakeup()``
+            returns ``False``.
+        connections: Connections at a time; above it new ones are refused. ``None``: what
+            the descriptor limit of the process allows, less 64.
+
+    Raises:
+        ValueError: If a value is out of range.
+        TypeError: If a value is not a number, or a size not a whole one.
+    """
+
+    recv_buffer: int = 3 * 1024 * 1024
+    send_backlog: int = 64 * 1024 * 1024
+    header_bytes: int = 65536
+    header_count: int = 100
+    request_line: int = 8192
+    chunk_extension: int = 256
+    header_timeout: float = 30.0
+    body_timeout: float = 60.0
+    keepalive_timeout: float = 75.0
+    connect_timeout: float = 10.0
+    wakeup_payload: int = 16 * 1024 * 1024
+    wakeup_queue: int = 256 * 1024 * 1024
+    connections: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_timeout"):
+                _check_time(field.name, value)
+            elif value is not None or field.name != "connections":
+                largest = _MAX_HEADER_COUNT if field.name == "header_count" else _LARGEST
+                _check_size(field.name, value, largest)
+
+
+def _check_time(name: str, value: float) -> None:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
+    if not 0 <= value <= _LARGEST / 1000:  # false for NaN as well
+        raise ValueError(f"{name} must be 0 or more seconds, not {value}")
+
+
+def _check_size(name: str, value: int, largest: int) -> None:
+    if not 0 <= index(value) <= largest:
+        raise ValueError(f"{name} must be 0..{largest}, not {value}")
+
+
+def as_struct(limits: Limits) -> Any:
+    """Return *limits* as a new ``struct mgx_limits *``."""
+    struct = ffi.new("struct mgx_limits *")
+    lib.mgx_limits_init(struct)
+    for field in fields(limits):
+        value = getattr(limits, field.name)
+        if field.name.endswith("_timeout"):
+            setattr(struct, f"{field.name}_ms", math.ceil(value * 1000))
+        elif value is not None:
+            setattr(struct, field.name, value)
+    return struct

@@ -1,0 +1,58 @@
+"""The log level of the C core.
+
+Its lines go to the standard logger ``mongoose_py``: ``MG_LL_ERROR`` at ERROR,
+``MG_LL_INFO`` at INFO, the rest at DEBUG. Lines above the level are not even
+made, so the level costs nothing where it is low; it starts at ``MG_LL_NONE``.
+"""
+
+from __future__ import annotations
+
+from operator import index
+
+from mongoose_py._mongoose_cffi import lib
+
+MG_LL_NONE: int = lib.MG_LL_NONE
+MG_LL_ERROR: int = lib.MG_LL_ERROR
+MG_LL_INFO: int = lib.MG_LL_INFO
+MG_LL_DEBUG: int = lib.MG_LL_DEBUG
+MG_LL_VERBOSE: int = lib.MG_LL_VERBOSE
+
+LOGGER = "mongoose_py"
+
+
+def log_set(level: int) -> None:
+    """Set the level up to which the C core makes log lines, for all managers.
+
+    Args:
+        level: ``MG_LL_NONE`` (0) to ``MG_LL_VERBOSE`` (4).
+
+    Raises:
+        ValueError: If *level* is not one of these.
+    """
+    if not MG_LL_NONE <= index(level) <= MG_LL_VERBOSE:
+        raise ValueError(f"level must be {MG_LL_NONE}..{MG_LL_VERBOSE}, not {level}")
+    lib.mg_log_set(level)
+
+
+def log_get() -> int:
+    """Return the level set by :func:`log_set`."""
+    level: int = lib.mg_log_get()
+    return level
+
+
+def log_line(level: int, text: str) -> None:
+    """Hand a line of the C core to the standard logger."""
+    import logging  # costs milliseconds that most programs need not pay at start
+
+    if level <= MG_LL_ERROR:
+        severity = logging.ERROR
+    else:
+        severity = logging.INFO if level == MG_LL_INFO else logging.DEBUG
+    logging.getLogger(LOGGER).log(severity, "%s", text)
+
+
+def log_untaken_error(number: int, message: str) -> None:
+    """Log the ``MG_EV_ERROR`` of connection *number* that no handler takes."""
+    import logging  # as above
+
+    logging.getLogger(LOGGER).warning("connection %d: %s", number, message)

@@ -1,0 +1,607 @@
+"""The manager: one event loop, its connections, handlers and timers.
+
+It owns what must outlive a callback on the Python side: the ``Connection`` of
+each number that has come up, the handler behind each number that C was given,
+the callbacks of timers. C owns everything else, and is asked for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import weakref
+from collections import deque
+from itertools import count
+from operator import index
+from threading import RLock, current_thread, main_thread
+from typing import TYPE_CHECKING, Any, Callable, Literal
+
+from mongoose_py import _dispatch
+from mongoose_py._args import Data, as_bytes
+from mongoose_py._mongoose_cffi import ffi, lib
+from mongoose_py.connection import Connection
+from mongoose_py.errors import Error, SystemCallError, failure
+from mongoose_py.handler import Target, check_handler, event_masks
+from mongoose_py.limits import Limits, as_struct
+from mongoose_py.timer import Timer
+from mongoose_py.url import url_host, url_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType, TracebackType
+
+    from mongoose_py.handler import AnyHandler
+
+_POLLERS = {
+    None: lib.MGX_POLLER_DEFAULT,
+    "epoll": lib.MGX_POLLER_EPOLL,
+    "poll": lib.MGX_POLLER_POLL,
+}
+_HTTP = {None: lib.MGX_HTTP_BY_SCHEME, False: lib.MGX_HTTP_OFF, True: lib.MGX_HTTP_ON}
+_HTTP_PORT = 80
+_FEW_TARGETS = 16  # not worth a purge
+_tags = count(1)
+
+
+class Manager:
+    """An event loop and its connections.
+
+    Every method may be called from any thread, at any time; only ``poll()``, ``run()``
+    and ``close()`` refuse while another ``poll()`` is active. Handlers run on the thread
+    that polls, or inside the call that causes the event. A manager that nobody holds any
+    more closes its sockets without telling anybody.
+
+    Args:
+        handler: Default handler, for connections that have none of their own.
+        enable_wakeup: Whether :meth:`wakeup` works.
+        error_handler: Called with each ``Exception`` that a handler or a timer's callback
+            raises. Default: the traceback goes to ``sys.stderr``.
+        events: The only events *handler* wants, as numbers; others never enter Python.
+            Default: all, but ``MG_EV_POLL`` on accepted connections.
+        limits: What peers may do. Default: ``Limits()``.
+        on_exception: Called with the exception, the connection and the event number
+            (both ``None`` for timers) instead of *error_handler*.
+        poller: ``"epoll"`` or ``"poll"``; default: the better one there is.
+        answer_500: Whether a request whose handler raised is answered 500 and its
+            connection closed. Otherwise it is left as it is.
+        send_date: Whether the HTTP server's answers have a ``Date``.
+
+    Raises:
+        TypeError: If *handler* cannot be one.
+        ValueError: If *poller* is unknown, or an event number.
+        SystemCallError: If the system has no descriptor left.
+    """
+
+    def __init__(
+        self,
+        handler: AnyHandler | None = None,
+        enable_wakeup: bool = False,
+        error_handler: Callable[[Exception], object] | None = None,
+        *,
+        events: Iterable[int] | None = None,
+        limits: Limits | None = None,
+        on_exception: Callable[[Exception, Connection | None, int | None], object] | None = None,
+        poller: str | None = None,
+        answer_500: bool = True,
+        send_date: bool = True,
+    ) -> None:
+        check_handler(handler)
+        for hook in (error_handler, on_exception):
+            if hook is not None and not callable(hook):
+                raise TypeError(f"error handlers must be callable, not {type(hook).__name__}")
+        if not isinstance(limits, (Limits, type(None))):
+            raise TypeError(f"limits must be Limits, not {type(limits).__name__}")
+        if poller not in _POLLERS:
+            raise ValueError(f"poller must be 'epoll' or 'poll', not {poller!r}")
+        default = Target(handler, handler, event_masks(handler, events))
+        self._handler = handler
+        self._error_handler = error_handler
+        self._on_exception = on_exception
+        self._answer_500 = answer_500
+        self._limits = limits or Limits()
+        self._stopping = False
+        self._pid = os.getpid()
+        self._ref = weakref.ref(self)
+        self._lock = RLock()  # re-entrant: signal handlers and finalizers run anywhere
+        self._conns: dict[int, Connection] = {}  # all that Python has heard of
+        self._gone: deque[int] = deque(maxlen=64)  # closed a moment ago, see _adopt()
+        self._timers: dict[int, Timer] = {}
+        self._targets: dict[int, Target] = {0: default}  # by the number C knows
+        self._target_keys: dict[tuple[int, int, int, str], Target] = {}
+        self._purge_at = _FEW_TARGETS
+        self._tag = next(_tags)
+        self._mgr = self._new_mgr(_POLLERS[poller])
+        _dispatch.managers[self._tag] = self._ref
+        lib.mgx_handler_set(self._mgr, 0, default.mask, default.accepted_mask)
+        lib.mgx_mgr_set_date(self._mgr, bool(send_date))
+        self._wakeup_id = self._new_wakeup() if enable_wakeup else 0
+
+    def _new_mgr(self, poller: int) -> Any:
+        err = ffi.new("struct mgx_error *")
+        mgr = lib.mgpy_mgr_new(self._tag, as_struct(self._limits), poller, err)
+        if not mgr:
+            code = lib.MGX_ESYSTEM if err.sys else lib.MGX_ENOMEM
+            raise failure(code, "Failed to create a manager", _text(err), err.sys)
+        return ffi.gc(mgr, _deleter(self._pid))
+
+    def _new_wakeup(self) -> int:
+        number: int = lib.mg_wakeup_init(self._mgr)
+        self._check(number, "Failed to enable wakeup")
+        return number
+
+    def __enter__(self) -> Manager:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        self.close()
+        return False
+
+    def __del__(self) -> None:
+        """Close the sockets. No handler is called: C finds nobody under this tag."""
+        if _dispatch.managers.pop(getattr(self, "_tag", 0), None) is not None:
+            if self._pid == os.getpid():  # a forked child shares the sockets with its parent
+                lib.mg_mgr_free(self._mgr)
+            self._end_all()
+
+    # -- the loop -----------------------------------------------------------
+
+    def poll(self, timeout_ms: float = 0) -> None:
+        """Run one turn of the loop.
+
+        Args:
+            timeout_ms: Milliseconds to wait for something to do, rounded up; 0 does not
+                wait, a negative number waits without limit. Timers shorten the wait.
+
+        Raises:
+            Error: If the manager is closed, or another ``poll()`` is active: it is not
+                reentrant.
+            BaseException: What is not an ``Exception``, from a handler.
+        """
+        code = lib.mg_mgr_poll(self._mgr, _milliseconds(timeout_ms))
+        if code < 0 or _dispatch.kept:
+            _dispatch.raise_kept()
+            self._check(code, "poll() is not reentrant")
+
+    def run(self, poll_ms: float = 100) -> None:
+        """Poll until SIGINT, SIGTERM or :meth:`stop`, then close the manager.
+
+        The first signal lets the running handler finish; SIGINT after that raises
+        ``KeyboardInterrupt``. Signals are watched in the main thread only. Whatever ends
+        this call, the manager is closed and the handlers of both signals are back.
+
+        Args:
+            poll_ms: Milliseconds each turn of the loop waits at most.
+
+        Raises:
+            Error: If the manager is closed, or another ``poll()`` is active.
+        """
+        timeout = _milliseconds(poll_ms)
+        code = 0
+        previous: dict[int, Any] = {}
+        try:
+            if current_thread() is main_thread():
+                self._watch_signals(previous)
+            while code == 0 and not self._stopping:
+                code = lib.mg_mgr_poll(self._mgr, timeout)
+                _dispatch.raise_kept()
+        finally:
+            _restore_signals(previous)
+            if code != lib.MGX_EBUSY:
+                self.close()
+        self._check(code, "run() is not reentrant")
+
+    def _watch_signals(self, previous: dict[int, Any]) -> None:
+        import signal
+
+        seen: list[int] = []
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if seen and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            seen.append(number)
+            self.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.getsignal(number)
+            signal.signal(number, stop)
+
+    def stop(self) -> None:
+        """End :meth:`run`, now or as soon as it starts; harmless when repeated."""
+        self._stopping = True
+        lib.mgx_mgr_interrupt(self._mgr)
+
+    def close(self) -> None:
+        """Close every connection, newest first, each with its ``MG_EV_CLOSE``; end timers.
+
+        Harmless when repeated.
+
+        Raises:
+            Error: If ``poll()`` is active, in another thread or around this handler.
+            BaseException: What is not an ``Exception``, from a handler.
+        """
+        code = lib.mg_mgr_free(self._mgr)
+        if code == lib.MGX_EBUSY:
+            raise Error("Cannot close Manager while poll() is active: call stop() instead")
+        self._end_all()
+        _dispatch.raise_kept()
+
+    def _end_all(self) -> None:
+        with self._lock:
+            for conn in self._conns.values():
+                conn._id = 0
+            for timer in self._timers.values():
+                timer._active = False
+            self._conns.clear()
+            self._timers.clear()
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when :meth:`poll` has work.
+
+        With :meth:`next_timeout` this lets another event loop drive the manager.
+
+        Raises:
+            OSError: With the ``"poll"`` poller, which has none.
+            Error: If the manager is closed.
+        """
+        fd: int = lib.mgx_mgr_fd(self._mgr)
+        if fd == lib.MGX_EKIND:
+            raise SystemCallError(errno.EOPNOTSUPP, "the poll poller has no descriptor")
+        self._check(fd, "fileno")
+        return fd
+
+    def next_timeout(self) -> float | None:
+        """Return how many seconds one may wait before the next :meth:`poll`.
+
+        0.0 when work is pending, ``None`` without limit.
+        """
+        ms: int = lib.mgx_mgr_next_timeout(self._mgr)
+        if ms < -1:
+            self._check(ms, "next_timeout")
+        return None if ms < 0 else ms / 1000
+
+    def _check(self, code: int, doing: str, err: Any = None) -> None:
+        """Raise for a negative *code*."""
+        if code == lib.MGX_ECLOSED:
+            raise Error("Manager has been closed")
+        if code < 0:
+            text, number = ("", 0) if err is None else (_text(err), err.sys)
+            raise failure(code, doing, text, number)
+
+    # -- connections --------------------------------------------------------
+
+    def listen(
+        self,
+        url: str,
+        handler: AnyHandler | None = None,
+        *,
+        http: bool | None = None,
+        events: Iterable[int] | None = None,
+        reuse_port: bool = False,
+    ) -> Connection:
+        """Listen at *url* and return the listener.
+
+        Args:
+            url: ``http://127.0.0.1:8000``, ``tcp://[::1]:0``, ``udp://:5000``,
+                ``unix:///path``. Port 0 picks a free one: see ``local_addr``.
+            handler: For the listener and the connections it accepts; ``None``: the
+                manager's.
+            http: Whether to speak HTTP; ``None``: when the scheme says so.
+            events: The only events the handler wants. Default: all; see
+                :class:`Manager`.
+            reuse_port: Whether several processes or managers may share the port
+                (``SO_REUSEPORT``).
+
+        Raises:
+            AddressError: If *url* is malformed.
+            SystemCallError: If the system refuses the address.
+            Error: If the manager is closed.
+        """
+        options = {"http": _http_mode(http), "reuse_port": bool(reuse_port)}
+        return self._open(lib.mgx_listen, "listen on", url, handler, events, "", options)
+
+    def connect(
+        self,
+        url: str,
+        handler: AnyHandler | None = None,
+        *,
+        http: bool | None = None,
+        events: Iterable[int] | None = None,
+    ) -> Connection:
+        """Start to connect to *url* and return the connection at once.
+
+        ``MG_EV_CONNECT`` tells success, ``MG_EV_ERROR`` failure. Nothing is sent by
+        itself; the URL's path is for ``request()`` to repeat.
+
+        Args:
+            url: As for :meth:`listen`, with a numeric address or ``localhost``.
+            handler: ``None``: the manager's.
+            http: Whether to speak HTTP; ``None``: when the scheme says so.
+            events: The only events the handler wants. Default: all; see
+                :class:`Manager`.
+
+        Raises:
+            AddressError: If *url* is malformed.
+            SystemCallError: If the system has no descriptor left.
+            Error: If the manager is closed.
+        """
+        options = {"http": _http_mode(http)}
+        host = _host_line(url)
+        return self._open(lib.mgx_connect, "connect to", url, handler, events, host, options)
+
+    def http_listen(
+        self,
+        url: str,
+        handler: AnyHandler | None = None,
+        *,
+        events: Iterable[int] | None = None,
+        reuse_port: bool = False,
+    ) -> Connection:
+        """Listen for HTTP whatever the scheme; else as :meth:`listen`."""
+        return self.listen(url, handler, http=True, events=events, reuse_port=reuse_port)
+
+    def http_connect(
+        self,
+        url: str,
+        handler: AnyHandler | None = None,
+        *,
+        events: Iterable[int] | None = None,
+    ) -> Connection:
+        """Connect for HTTP whatever the scheme; else as :meth:`connect`."""
+        return self.connect(url, handler, http=True, events=events)
+
+    def _open(
+        self,
+        call: Any,
+        doing: str,
+        url: str,
+        handler: AnyHandler | None,
+        events: Iterable[int] | None,
+        host: str,
+        options: dict[str, int],
+    ) -> Connection:
+        if not isinstance(url, str):
+            raise TypeError(f"url must be str, not {type(url).__name__}")
+        address = url.encode("utf-8", "surrogateescape")
+        err = ffi.new("struct mgx_error *")
+        target = self._pin(handler, events, host)
+        try:
+            opts = ffi.new("struct mgx_open *", {"handler": target.number, **options})
+            number = call(self._mgr, address, len(address), opts, err)
+            _dispatch.raise_kept()
+            self._check(number, f"Failed to {doing} {url!r}", err)
+            return self._adopt(number)
+        finally:
+            target.pins -= 1
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """Snapshot of the live connections, newest first: listeners, accepted, outbound."""
+        there = len(self._conns)
+        room = 0
+        while there > room or not room:
+            room = there + 64
+            ids = ffi.new("uint64_t[]", room)
+            there = lib.mgx_mgr_conns(self._mgr, ids, room)
+        found = [self._adopt(ids[i]) for i in range(there)]
+        return tuple([conn for conn in found if conn._id])
+
+    def _adopt(self, number: int) -> Connection:
+        """Return the connection of this number; a closed one when there is none.
+
+        C is asked with the lock held, so that ``_forget()`` comes before or after, not
+        between. A number may have been forgotten that C is about to let go of.
+        """
+        with self._lock:
+            conn = self._conns.get(number)
+            if conn is not None:
+                return conn
+            handler = lib.mgx_conn_handler(self._mgr, number)
+            if handler < 0 or number in self._gone:
+                return Connection()
+            conn = Connection._open(self, number, self._targets[handler])
+            return self._conns.setdefault(number, conn)
+
+    def _forget(self, number: int) -> None:
+        """Put a connection into the closed state: its ``MG_EV_CLOSE`` is over."""
+        with self._lock:
+            self._gone.append(number)
+            conn = self._conns.pop(number, None)
+            if conn is not None:
+                conn._id = 0
+
+    # -- handlers -----------------------------------------------------------
+
+    def _pin(
+        self, handler: AnyHandler | None, events: Iterable[int] | None, host: str = ""
+    ) -> Target:
+        """Return what stands for *handler*, safe from purges until ``pins`` is lowered."""
+        check_handler(handler)
+        with self._lock:
+            if handler is None and events is None and not host:
+                target = self._targets[0]
+            else:
+                used = self._handler if handler is None else handler
+                target = self._target(handler, event_masks(used, events), host)
+            target.pins += 1
+            return target
+
+    def _target(self, handler: AnyHandler | None, masks: tuple[int, int], host: str) -> Target:
+        key = (id(handler), *masks, host)  # the id stays taken: the target keeps the handler
+        target = self._target_keys.get(key)
+        if target is None:
+            if len(self._targets) >= self._purge_at:
+                self._purge_targets()
+            target = Target(handler, self._handler, masks, host)
+            target.number = lib.mgx_handler_add(self._mgr, *masks)
+            self._check(target.number, "Failed to add a handler")
+            self._targets[target.number] = target
+            self._target_keys[key] = target
+        return target
+
+    def _purge_targets(self) -> None:
+        """Forget handlers that no connection has. Twice as many may come before the next time."""
+        for key, target in list(self._target_keys.items()):
+            if not target.pins and lib.mgx_handler_drop(self._mgr, target.number) == 1:
+                del self._target_keys[key], self._targets[target.number]
+        self._purge_at = max(_FEW_TARGETS, 2 * len(self._targets))
+
+    def _set_handler(
+        self, conn: Connection, handler: AnyHandler | None, events: Iterable[int] | None
+    ) -> None:
+        target = self._pin(handler, events)
+        try:
+            with self._lock:  # conn._target and C must change in the same order
+                if lib.mgx_conn_set_handler(self._mgr, conn._id, target.number) >= 0:
+                    conn._target = target
+        finally:
+            target.pins -= 1
+
+    def _report(self, exc: Exception, conn: Connection | None, ev: int | None) -> None:
+        """Tell the user's error handler, or else ``sys.stderr``."""
+        try:
+            if self._on_exception is not None:
+                self._on_exception(exc, conn, ev)
+            elif self._error_handler is not None:
+                self._error_handler(exc)
+            else:
+                _print_exception(exc)
+        except Exception as second:
+            _print_exception(second)
+        except BaseException as second:
+            _dispatch.keep(self, second)
+
+    # -- wake-up and timers -------------------------------------------------
+
+    def wakeup(self, connection_id: int, data: Data = b"") -> bool:
+        """Deliver ``MG_EV_WAKEUP`` with *data* to a connection, in the loop and in order.
+
+        Args:
+            connection_id: ``Connection.id``; :attr:`wakeup_id` only ends the wait of
+                ``poll()``.
+            data: Any size up to ``Limits.wakeup_payload``.
+
+        Returns:
+            Whether it was taken: not without ``enable_wakeup``, for a connection that is
+            gone, or when ``Limits.wakeup_queue`` is full.
+
+        Raises:
+            ValueError: If *data* is too large.
+            Error: If the manager is closed.
+        """
+        payload = as_bytes(data)
+        largest = self._limits.wakeup_payload
+        if largest and len(payload) > largest:
+            raise ValueError(f"data must be at most {largest} bytes, not {len(payload)}")
+        code: int = lib.mg_wakeup(self._mgr, connection_id, payload, len(payload))
+        if code < 0 and code != lib.MGX_ELIMIT:
+            self._check(code, "wakeup")
+        return code == 1
+
+    @property
+    def wakeup_id(self) -> int:
+        """Number to end a wait with; 0 without ``enable_wakeup``."""
+        return self._wakeup_id
+
+    def timer_add(
+        self,
+        milliseconds: float,
+        callback: Callable[[], object],
+        repeat: bool = False,
+        run_now: bool = False,
+    ) -> Timer:
+        """Have *callback* called after a time that counts from now.
+
+        Due timers fire in the order of their times. A repeating timer that is late drops
+        what it missed. Exceptions take the way of those of handlers, and the timer goes on.
+
+        Args:
+            milliseconds: Rounded up; 0: in the next ``poll()``.
+            callback: Called without arguments.
+            repeat: Whether it fires until cancelled.
+            run_now: Whether the first call comes in the next ``poll()``; without *repeat*
+                it is the only one.
+
+        Raises:
+            ValueError: If *milliseconds* is 0 and *repeat* is set.
+            OverflowError: If *milliseconds* is negative.
+            TypeError: If *callback* is not callable.
+            Error: If the manager is closed.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {type(callback).__name__}")
+        ms = _milliseconds(milliseconds)
+        flags = (lib.MG_TIMER_REPEAT if repeat else 0) | (lib.MG_TIMER_RUN_NOW if run_now else 0)
+        timer = Timer(self, callback)
+        with self._lock:  # another thread may fire it before its number is written down
+            number: int = lib.mg_timer_add(self._mgr, ms, flags)
+            if number == lib.MGX_EINVAL:
+                raise ValueError(f"milliseconds must be 1 or more to repeat, not {milliseconds}")
+            self._check(number, "timer_add")
+            timer._number = number
+            self._timers[number] = timer
+        return timer
+
+    def _due(self, number: int, active: bool) -> Timer | None:
+        """Return the timer that fires, unless it was cancelled; *active*: it goes on."""
+        with self._lock:
+            timer = self._timers.get(number)
+            if timer is None or not timer._active:
+                return None
+            if not active:
+                timer._active = False
+                del self._timers[number]
+            return timer
+
+
+def _text(err: Any) -> str:
+    text: str = ffi.string(err.text).decode("utf-8", "replace")
+    return text
+
+
+def _deleter(pid: int) -> Callable[[Any], None]:
+    """Return what frees a ``struct mg_mgr``, in the process that made it."""
+
+    def delete(mgr: Any) -> None:
+        if os.getpid() == pid:
+            lib.mgx_mgr_delete(mgr)
+
+    return delete
+
+
+def _restore_signals(previous: dict[int, Any]) -> None:
+    if previous:
+        import signal
+
+        for number, handler in previous.items():
+            # None: not set by Python, so it cannot be put back by Python
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _milliseconds(value: float) -> int:
+    return math.ceil(value) if isinstance(value, float) else index(value)
+
+
+def _http_mode(http: bool | None) -> int:
+    mode: int = _HTTP[http if http is None else bool(http)]
+    return mode
+
+
+def _host_line(url: str) -> str:
+    """Return the value of ``Host`` for requests to *url*, RFC 9110 section 7.2."""
+    if not isinstance(url, str) or url.lower().startswith("unix:"):
+        return "localhost"
+    host, port = url_host(url), url_port(url)
+    host = host.partition("%")[0] + "]" if "%" in host else host  # a zone is not for the wire
+    return host if port in (0, _HTTP_PORT) else f"{host}:{port}"
+
+
+def _print_exception(exc: BaseException) -> None:
+    import traceback
+
+    traceback.print_exception(type(exc), exc, exc.__traceback__)
