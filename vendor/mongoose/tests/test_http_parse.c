@@ -205,6 +205,9 @@ static const struct row requests[] = {
     ROW(MG_BODY_NONE, HOST("[::1]")),
     ROW(MG_BODY_NONE, HOST("[2001:db8::ffff:192.0.2.1]:8000")),
     ROW(MG_BODY_NONE, HOST("a%20b%C3%a9")),
+    ROW(MG_BODY_NONE, HOST("[0000:0000:0000:0000:0000:ffff:255.255.255.255]")),
+    ROW(-400, HOST("[00000:0000:0000:0000:0000:ffff:255.255.255.255]")),
+    ROW(-400, HOST("[000000:0000:0000:0000:0000:ffff:255.255.255.255]")),
     ROW(-400, "GET / HTTP/1.1\r\n\r\n"),
     ROW(-400, GET "Host: a\r\n\r\n"),
     ROW(-400, GET "host: b\r\n\r\n"),
@@ -558,6 +561,7 @@ static void test_only_a_close_token_ends_an_http_1_1_connection(void) {
   CHECK(!framing_of(GET "Connection: close\r\n\r\n").keep_alive);
   CHECK(!framing_of(GET "Connection: a ,\tCLOSE ,b\r\n\r\n").keep_alive);
   CHECK(!framing_of(GET "connection: keep-alive\r\nCONNECTION: Close\r\n\r\n").keep_alive);
+  CHECK(!framing_of(GET "Connection: close\r\nConnection: keep-alive\r\n\r\n").keep_alive);
 }
 
 static void test_only_a_keep_alive_token_keeps_an_http_1_0_connection(void) {
@@ -565,6 +569,7 @@ static void test_only_a_keep_alive_token_keeps_an_http_1_0_connection(void) {
   CHECK(f.keep_alive && f.keep_alive_token && f.http10);
   f = framing_of("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n");
   CHECK(!f.keep_alive && f.keep_alive_token);
+  CHECK(framing_of("GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: a\r\n\r\n").keep_alive);
   f = framing_of("GET / HTTP/1.0\r\nKeep-Alive: 5\r\n\r\n");
   CHECK(!f.keep_alive && !f.keep_alive_token);
   CHECK(!framing_of(GET "\r\n").http10);
