@@ -371,7 +371,7 @@ static int chunk_http(struct mg_connection *c, const char *data, size_t len) {
       return err;
     case MG_ANSWER_TO_END:
       if (!h->to_head) err = mg__conn_queue(c, data, len);
-      if (err == MGX_OK && len == 0) mg__conn_drain(c);
+      if (err == MGX_OK && len == 0) answer_done(c, h); /* which drains: it can't be kept alive */
       return err;
     case MG_ANSWER_LENGTH: return queue_counted(c, h, data, len);
     default: return MGX_EANSWERED;
