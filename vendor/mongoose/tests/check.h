@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static int check_count;
+static _Atomic int check_count; /* tests with threads check, too */
 
 #define CHECK(cond)                                                        \
   do {                                                                     \
