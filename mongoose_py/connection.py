@@ -53,10 +53,20 @@ class Connection:
         userdata: Any object of yours; ``None`` at first.
     """
 
-    __slots__ = ("__weakref__", "_host", "_id", "_manager", "_mgr", "_target", "userdata")
+    __slots__ = (
+        "__weakref__",
+        "_core",
+        "_host",
+        "_id",
+        "_manager",
+        "_mgr",
+        "_target",
+        "userdata",
+    )
 
     _id: int  # 0 once closed
-    _mgr: Any  # struct mg_mgr *; lives as long as anything here refers to it
+    _mgr: Any  # struct mg_mgr *
+    _core: int  # keeps what _mgr points at
     _manager: weakref.ref[Manager]
     _target: Target
     _host: str  # of the URL it connects to, for the Host line
@@ -69,6 +79,7 @@ class Connection:
     def _open(cls, manager: Manager, number: int, target: Target) -> Connection:
         self = cls()
         self._mgr = manager._mgr
+        self._core = manager._core
         self._manager = manager._ref
         self._target = target
         self._host = target.host

@@ -63,7 +63,6 @@ def failure(code: int, doing: str, cause: str = "", errno: int = 0) -> Exception
     if code == lib.MGX_ECLOSED:
         return ConnectionClosed("Connection has been closed")
     if code == lib.MGX_ESYSTEM:
-        reasons = [doing, cause, os.strerror(errno) if errno else ""]
-        return SystemCallError(errno, ": ".join(filter(None, reasons)))
+        return SystemCallError(errno, f"{doing}: {cause or os.strerror(errno)}")
     kind, text = _KINDS.get(code, (Error, f"error {code}"))
     return kind(f"{doing}: {cause or text}")

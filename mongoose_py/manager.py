@@ -42,6 +42,22 @@ _HTTP = {None: lib.MGX_HTTP_BY_SCHEME, False: lib.MGX_HTTP_OFF, True: lib.MGX_HT
 _HTTP_PORT = 80
 _FEW_TARGETS = 16  # not worth a purge
 _tags = count(1)
+_made_in: dict[int, int] = {}  # address of a struct mg_mgr: process
+
+
+class _Core(int):
+    """The address of a ``struct mg_mgr``, freed with the last reference to this object.
+
+    Managers, connections and timers refer to it. An int is not tracked by the garbage
+    collector: in a cycle that is collected it goes last, when every finalizer that could
+    still call C has run. (What ``ffi.gc()`` makes may go first.)
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if _made_in.pop(int(self), 0) == os.getpid():  # not in a forked child: see __del__ below
+            lib.mgx_mgr_delete(ffi.cast("struct mg_mgr *", int(self)))
 
 
 class Manager:
@@ -101,7 +117,6 @@ class Manager:
         self._answer_500 = answer_500
         self._limits = limits or Limits()
         self._stopping = False
-        self._pid = os.getpid()
         self._ref = weakref.ref(self)
         self._lock = RLock()  # re-entrant: signal handlers and finalizers run anywhere
         self._conns: dict[int, Connection] = {}  # all that Python has heard of
@@ -111,7 +126,9 @@ class Manager:
         self._target_keys: dict[tuple[int, int, int, str], Target] = {}
         self._purge_at = _FEW_TARGETS
         self._tag = next(_tags)
-        self._mgr = self._new_mgr(_POLLERS[poller])
+        self._mgr: Any = self._new_mgr(_POLLERS[poller])
+        self._core = _Core(int(ffi.cast("uintptr_t", self._mgr)))
+        _made_in[self._core] = os.getpid()
         _dispatch.managers[self._tag] = self._ref
         lib.mgx_handler_set(self._mgr, 0, default.mask, default.accepted_mask)
         lib.mgx_mgr_set_date(self._mgr, bool(send_date))
@@ -123,7 +140,7 @@ class Manager:
         if not mgr:
             code = lib.MGX_ESYSTEM if err.sys else lib.MGX_ENOMEM
             raise failure(code, "Failed to create a manager", _text(err), err.sys)
-        return ffi.gc(mgr, _deleter(self._pid))
+        return mgr
 
     def _new_wakeup(self) -> int:
         number: int = lib.mg_wakeup_init(self._mgr)
@@ -145,7 +162,7 @@ class Manager:
     def __del__(self) -> None:
         """Close the sockets. No handler is called: C finds nobody under this tag."""
         if _dispatch.managers.pop(getattr(self, "_tag", 0), None) is not None:
-            if self._pid == os.getpid():  # a forked child shares the sockets with its parent
+            if _made_in.get(self._core) == os.getpid():  # a forked child shares the sockets
                 lib.mg_mgr_free(self._mgr)
             self._end_all()
 
@@ -331,7 +348,7 @@ class Manager:
             Error: If the manager is closed.
         """
         options = {"http": _http_mode(http)}
-        host = _host_line(url)
+        host = _host_line(url, http)
         return self._open(lib.mgx_connect, "connect to", url, handler, events, host, options)
 
     def http_listen(
@@ -564,16 +581,6 @@ def _text(err: Any) -> str:
     return text
 
 
-def _deleter(pid: int) -> Callable[[Any], None]:
-    """Return what frees a ``struct mg_mgr``, in the process that made it."""
-
-    def delete(mgr: Any) -> None:
-        if os.getpid() == pid:
-            lib.mgx_mgr_delete(mgr)
-
-    return delete
-
-
 def _restore_signals(previous: dict[int, Any]) -> None:
     if previous:
         import signal
@@ -592,9 +599,17 @@ def _http_mode(http: bool | None) -> int:
     return mode
 
 
-def _host_line(url: str) -> str:
-    """Return the value of ``Host`` for requests to *url*, RFC 9110 section 7.2."""
-    if not isinstance(url, str) or url.lower().startswith("unix:"):
+def _host_line(url: str, http: bool | None) -> str:
+    """Return the value of ``Host`` for requests to *url*, RFC 9110 section 7.2.
+
+    ``""`` when it will not speak HTTP, or is no URL at all: C says what is wrong with it.
+    """
+    if http is False or not isinstance(url, str) or "\0" in url:
+        return ""
+    scheme = url.partition("://")[0].lower()
+    if http is None and scheme not in ("http", "https", "ws", "wss"):
+        return ""
+    if scheme == "unix":
         return "localhost"
     host, port = url_host(url), url_port(url)
     host = host.partition("%")[0] + "]" if "%" in host else host  # a zone is not for the wire

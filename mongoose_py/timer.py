@@ -16,11 +16,12 @@ class Timer:
     Both members may be used from any thread.
     """
 
-    __slots__ = ("__weakref__", "_active", "_callback", "_manager", "_mgr", "_number")
+    __slots__ = ("__weakref__", "_active", "_callback", "_core", "_manager", "_mgr", "_number")
 
     def __init__(self, manager: Manager, callback: Callable[[], object]) -> None:
         self._manager = manager._ref
         self._mgr: Any = manager._mgr
+        self._core = manager._core  # keeps what _mgr points at
         self._callback = callback
         self._number = 0
         self._active = True
