@@ -1,0 +1,195 @@
+"""Running managers for the tests, and how to wait without sleeping.
+
+Two ways to drive a manager, both on port 0 of the loopback: :func:`pump` polls on
+the test's own thread until something holds, with plain sockets as the other side;
+the ``serve`` fixture polls on a thread, for clients that block.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from time import monotonic
+from typing import Any, Callable, Optional
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from mongoose_py import Connection, HttpMessage, Manager, event_name
+
+DEADLINE = 10.0  # seconds; only ever reached by a failure
+
+settings.register_profile("dev", deadline=None)
+settings.register_profile(
+    "ci", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev")
+)
+
+
+@pytest.fixture(params=["epoll", "poll"])
+def poller(request: pytest.FixtureRequest) -> str:
+    """Each way to wait for the system; what asks for this runs with both."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def make_manager(poller: str) -> Iterator[Callable[..., Manager]]:
+    """Return ``Manager`` with a poller chosen, closed when the test is over."""
+    with ExitStack() as stack:
+
+        def make(*args: Any, **kwargs: Any) -> Manager:
+            return stack.enter_context(Manager(*args, poller=poller, **kwargs))
+
+        yield make
+
+
+@pytest.fixture
+def serve(make_manager: Callable[..., Manager]) -> Iterator[Callable[..., str]]:
+    """Return a function that runs a handler and gives the URL it answers at."""
+    with ExitStack() as stack:
+
+        def start(handler: Any, scheme: str = "http", **kwargs: Any) -> str:
+            manager = make_manager(handler, **kwargs)
+            host, port, _ = manager.listen(f"{scheme}://127.0.0.1:0").local_addr
+            stack.enter_context(running(manager))
+            return f"{scheme}://{host}:{port}"
+
+        yield start
+
+
+@contextmanager
+def running(manager: Manager) -> Iterator[threading.Thread]:
+    """Poll *manager* on a thread; leaving joins it and raises what it raised."""
+    done = threading.Event()
+    raised: list[BaseException] = []
+
+    def loop() -> None:
+        try:
+            while not done.is_set():
+                manager.poll(1000)
+        except BaseException as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        done.set()
+        manager.stop()  # ends the wait
+        thread.join(DEADLINE)
+    assert not thread.is_alive()
+    if raised:
+        raise raised[0]
+
+
+def pump(manager: Manager, until: Callable[[], object], ms: float = 20) -> None:
+    """Poll *manager* until *until()* is true."""
+    deadline = monotonic() + DEADLINE
+    while not until():
+        assert monotonic() < deadline, "it did not happen"
+        manager.poll(ms)
+
+
+def turns(manager: Manager, count: int = 3) -> None:
+    """Give *manager* the chance to do what it should not do."""
+    for _ in range(count):
+        manager.poll(0)
+
+
+def dial(listener: Connection) -> socket.socket:
+    """Return a plain TCP client of *listener*; close it."""
+    host, port, _ = listener.local_addr
+    return socket.create_connection((host, port), DEADLINE)
+
+
+def udp_socket() -> socket.socket:
+    """Return a plain UDP socket on the loopback; close it."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(DEADLINE)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def url_of(listener: Connection, scheme: str = "tcp") -> str:
+    """Return the URL that leads to *listener*."""
+    host, port, is_ipv6 = listener.local_addr
+    return f"{scheme}://[{host}]:{port}" if is_ipv6 else f"{scheme}://{host}:{port}"
+
+
+def receive_until(sock: socket.socket, end: bytes) -> bytes:
+    """Read from a blocking socket up to and with *end*."""
+    data = b""
+    while not data.endswith(end):
+        piece = sock.recv(65536)
+        assert piece, f"the connection ended after {data!r}"
+        data += piece
+    return data
+
+
+def receive_all(sock: socket.socket) -> bytes:
+    """Read from a blocking socket to the end of its stream."""
+    return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def exchange(manager: Manager, sock: socket.socket, data: bytes, end: bytes) -> bytes:
+    """Send *data* and poll until an answer that ends in *end* has come."""
+    sock.sendall(data)
+    answer = bytearray()
+
+    def complete() -> bool:
+        sock.setblocking(False)
+        try:
+            answer.extend(sock.recv(65536))
+        except BlockingIOError:
+            pass
+        finally:
+            sock.settimeout(DEADLINE)
+        return answer.endswith(end)
+
+    pump(manager, complete, ms=5)
+    return bytes(answer)
+
+
+class Recorder:
+    """A handler that writes down what it is called with; ``answer`` runs after that."""
+
+    def __init__(self, answer: Optional[Callable[[Connection, int, Any], object]] = None) -> None:
+        self.calls: list[tuple[Connection, int, Any]] = []
+        self.answer = answer
+
+    def __call__(self, conn: Connection, ev: int, data: Any) -> None:
+        kept = (data.method, data.uri, data.body_bytes) if isinstance(data, HttpMessage) else data
+        self.calls.append((conn, ev, kept))
+        if self.answer is not None:
+            self.answer(conn, ev, data)
+
+    def names(self, conn: Optional[Connection] = None) -> list[str]:
+        """Return the events in order, polls left out; those of *conn* only, if given."""
+        names = [event_name(ev)[6:] for c, ev, _ in self.calls if conn is None or c is conn]
+        return [name for name in names if name != "POLL"]
+
+    def data(self, ev: int) -> list[Any]:
+        """Return what came with each event of one kind."""
+        return [data for _, number, data in self.calls if number == ev]
+
+    def conns(self, ev: int) -> list[Connection]:
+        """Return the connections that had an event."""
+        return [conn for conn, number, _ in self.calls if number == ev]
+
+    def saw(self, ev: int, count: int = 1) -> Callable[[], bool]:
+        """Return a condition for :func:`pump`: the event has come so often."""
+        return lambda: len(self.data(ev)) >= count
+
+
+@pytest.fixture
+def sockets() -> Iterator[Callable[[socket.socket], socket.socket]]:
+    """Return a function that has a socket closed when the test is over."""
+    with ExitStack() as stack:
+        yield lambda sock: stack.enter_context(closing(sock))
