@@ -245,6 +245,10 @@ void mg__conn_free(struct mg_connection *c) {
 
 void mg__conn_finish(struct mg_connection *c) {
   bool linger;
+  if (c->is_lingering) { /* MG_EV_CLOSE was fired when it began to */
+    mg__conn_free(c);
+    return;
+  }
   c->is_closing = true;
   mg__emit_deferred(c);
   linger = conn_linger(c);
@@ -265,7 +269,8 @@ void mg__conn_finish(struct mg_connection *c) {
   mg__iobuf_free(&c->mgr->pool, &c->recv);
   mg__iobuf_free(&c->mgr->pool, &c->send);
   mg__conn_set_deadline(c, c->mgr->now + MG_LINGER_MS);
-  mg__link_del(&c->dirty);
+  mg__link_del(&c->dirty); /* whatever the handler of MG_EV_CLOSE set going */
   mg__link_del(&c->todo);
+  mg__link_del(&c->polls);
   mg__conn_watch(c);
 }

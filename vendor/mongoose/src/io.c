@@ -112,9 +112,7 @@ static void ready_lingering(struct mg_connection *c) {
     ssize_t n = c->mgr->os->recv(c->fd, waste, sizeof(waste));
     if (n == -EAGAIN) return;
     if (n <= 0 || (uint64_t) n >= c->linger_left) {
-      c->linger_left = 0;
       mg__conn_dirty(c);
-      c->is_closing = true;
       return;
     }
     c->linger_left -= (uint64_t) n;
@@ -247,12 +245,14 @@ int mg__io_send_datagram(struct mg_connection *c, const char *data, size_t len,
 /* ---- readiness ------------------------------------------------------------------------- */
 
 void mg__io_ready(struct mg_connection *c, unsigned what) {
+  if (c->is_lingering) { /* marked as closing, but still on its way out */
+    ready_lingering(c);
+    return;
+  }
   if (c->is_closing) return;
   c->is_readable = (what & MG_POLL_IN) != 0;
   c->is_writable = (what & MG_POLL_OUT) != 0;
-  if (c->is_lingering)
-    ready_lingering(c);
-  else if (c->is_connecting)
+  if (c->is_connecting)
     ready_connecting(c);
   else if (c->is_udp)
     ready_udp(c);
@@ -344,7 +344,6 @@ void mg__io_flush(struct mg_connection *c) {
 static void timeout_fire(struct mg_connection *c) {
   const struct mgx_limits *limits = &c->mgr->limits;
   if (c->is_lingering) {
-    c->is_closing = true;
     mg__conn_dirty(c);
   } else if (c->is_resting) {
     c->is_resting = false;
