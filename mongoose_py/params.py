@@ -32,7 +32,7 @@ def http_var(buf: Data, name: str) -> str | None:
             a NUL character.
         TypeError: If *buf* is neither text nor bytes-like, or *name* no ``str``.
     """
-    return query_value(as_bytes(buf, "buf"), name)
+    return query_value(as_bytes(buf, "buf"), as_text(name, "name"))
 
 
 def query_value(query: bytes, name: str) -> str | None:
@@ -44,7 +44,7 @@ def query_value(query: bytes, name: str) -> str | None:
     if not value:
         return ""
     if 37 in value or 43 in value:  # "%", "+"; by number it costs a sixth
-        value = _form_decoded(value)
+        value = _form_decoded(value, name)
     return value.decode("utf-8", "surrogateescape")
 
 
@@ -79,15 +79,17 @@ def _any_case(text: bytes) -> bytes:
     )
 
 
-def _form_decoded(value: bytes) -> bytes:
+def _form_decoded(value: bytes, name: str) -> bytes:
     first, *rest = value.replace(b"+", b" ").split(b"%")
     decoded = [first]
     for piece in rest:
         try:
-            decoded += a2b_hex(piece[:2] or b"?"), piece[2:]
+            decoded += a2b_hex(piece[:2] or b"?"), piece[2:]  # two digits, or an error
         except ValueError:
             sequence = "%" + piece[:2].decode("ascii", "backslashreplace")
-            raise ValueError(f"malformed percent sequence {sequence!r} in {value!r}") from None
+            raise ValueError(
+                f"malformed percent sequence {sequence!r} in the value of {name!r}"
+            ) from None
     return b"".join(decoded)
 
 

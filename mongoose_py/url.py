@@ -32,7 +32,8 @@ def url_port(url: str) -> int:
     http and ws have 80, https and wss 443, mqtt 1883, mqtts 8883. A port that
     is no number from 0 to 65535 gives 0.
     """
-    return max(_parse(url)[1].port, 0)
+    port: int = _parse(url)[1].port
+    return max(port, 0)
 
 
 def url_host(url: str) -> str:
