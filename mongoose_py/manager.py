@@ -55,9 +55,16 @@ class _Core(int):
 
     __slots__ = ()
 
-    def __del__(self) -> None:
-        if _made_in.pop(int(self), 0) == os.getpid():  # not in a forked child: see __del__ below
-            lib.mgx_mgr_delete(ffi.cast("struct mg_mgr *", int(self)))
+    def __del__(
+        self,
+        # Bound now: when the interpreter ends, the names of this module may go first.
+        made_in: dict[int, int] = _made_in,
+        getpid: Callable[[], int] = os.getpid,
+        cast: Callable[[str, int], Any] = ffi.cast,
+        delete: Callable[[Any], None] = lib.mgx_mgr_delete,
+    ) -> None:
+        if made_in.pop(int(self), 0) == getpid():  # a forked child shares the sockets
+            delete(cast("struct mg_mgr *", int(self)))
 
 
 class Manager:
@@ -110,7 +117,7 @@ class Manager:
             raise TypeError(f"limits must be Limits, not {type(limits).__name__}")
         if poller not in _POLLERS:
             raise ValueError(f"poller must be 'epoll' or 'poll', not {poller!r}")
-        default = Target(handler, handler, event_masks(handler, events))
+        default = Target(None, handler, event_masks(handler, events))
         self._handler = handler
         self._error_handler = error_handler
         self._on_exception = on_exception
@@ -161,6 +168,8 @@ class Manager:
 
     def __del__(self) -> None:
         """Close the sockets. No handler is called: C finds nobody under this tag."""
+        if _dispatch is None:  # the interpreter ends; _Core does what is left to do
+            return
         if _dispatch.managers.pop(getattr(self, "_tag", 0), None) is not None:
             if _made_in.get(self._core) == os.getpid():  # a forked child shares the sockets
                 lib.mg_mgr_free(self._mgr)
