@@ -254,7 +254,8 @@ class Connection:
             ConnectionClosed: If it is closed already.
         """
         text = as_bytes(message, "message")
-        self._check(lib.mgx_conn_error(self._mgr, self._open_id(), text, len(text)), "error")
+        number = self._open_id()
+        self._check(lib.mgx_conn_error(self._mgr, number, text, len(text)), "error")
 
     def pause(self) -> None:
         """Stop reading, so that the peer has to wait; :attr:`is_full` is ``True`` meanwhile.
@@ -262,7 +263,8 @@ class Connection:
         Raises:
             ConnectionClosed: If the connection is closed.
         """
-        self._check(lib.mgx_pause(self._mgr, self._open_id(), True), "pause")
+        number = self._open_id()
+        self._check(lib.mgx_pause(self._mgr, number, True), "pause")
 
     def resume(self) -> None:
         """Go on reading after :meth:`pause`.
@@ -270,7 +272,8 @@ class Connection:
         Raises:
             ConnectionClosed: If the connection is closed.
         """
-        self._check(lib.mgx_pause(self._mgr, self._open_id(), False), "resume")
+        number = self._open_id()
+        self._check(lib.mgx_pause(self._mgr, number, False), "resume")
 
     def _open_id(self) -> int:
         number = self._id
@@ -524,8 +527,9 @@ class Connection:
             Error: In any other event.
             ConnectionClosed: If the connection is closed.
         """
+        number = self._open_id()
         causes = {_ESTATE: "only while MG_EV_HTTP_HDRS is being handled"}
-        code = lib.mgx_http_stream_body(self._mgr, self._open_id())
+        code = lib.mgx_http_stream_body(self._mgr, number)
         self._check(code, "stream_body", causes)
 
     def serve_dir(
