@@ -55,13 +55,21 @@ static int parse_head(struct mg_connection *c, size_t len) {
   return mg__http_parse(c->recv.buf, len, &c->mgr->limits, &s->msg, s->headers, cap);
 }
 
-/* Is it worth parsing again? With an end of head in the new bytes, or when
- * they have doubled since the last time: a slow sender costs linear time. */
-static bool head_may_be_whole(struct mg_connection *c, struct mg_http *h) {
-  size_t from = h->looked_at > 3 ? h->looked_at - 3 : 0;
-  bool ends = memmem(c->recv.buf + from, c->recv.len - from, "\r\n\r\n", 4) != NULL;
-  h->looked_at = c->recv.len;
-  return ends || c->recv.len >= 2 * h->tried_at;
+static bool passed(size_t before, size_t now, uint64_t limit) {
+  return limit != 0 && before < limit && now >= limit;
+}
+
+/* Is it worth parsing again? When a line has ended in the new bytes, when they
+ * pass a limit, and at the end of the stream: so the verdict on a line does not
+ * wait for more, and a slow sender costs a parse per line at most. */
+static bool head_has_news(struct mg_connection *c, struct mg_http *h) {
+  const struct mgx_limits *limits = &c->mgr->limits;
+  size_t from = h->looked_at, len = c->recv.len;
+  h->looked_at = len;
+  if (len > from && memchr(c->recv.buf + from, '\n', len - from) != NULL) return true;
+  if (c->is_eof || len >= http_recv_limit(c)) return true;
+  return passed(h->tried_at, len, limits->request_line + 2) ||
+         passed(h->tried_at, len, limits->header_bytes + 2);
 }
 
 /* ---- events -------------------------------------------------------------------- */
@@ -181,7 +189,7 @@ static bool read_head(struct mg_connection *c, struct mg_http *h, bool *parsed) 
     set_timeout(c, c->is_client ? 0 : limits->keepalive_timeout_ms);
     return false;
   }
-  if (h->tried_at > 0 && !head_may_be_whole(c, h)) return false;
+  if (h->tried_at > 0 && !head_has_news(c, h)) return false;
   n = parse_head(c, c->recv.len);
   if (n == 0) {
     h->looked_at = h->tried_at = c->recv.len;
@@ -401,6 +409,8 @@ static void http_on_eof(struct mg_connection *c) {
     mg__conn_drain(c);
   } else if (h->answer == MG_ANSWER_NONE && (c->recv.len == 0 || h->tried_at == c->recv.len)) {
     mg__conn_drain(c);
+  } else if (h->answer == MG_ANSWER_NONE && mg__conn_unsent(c) < HTTP_UNSENT_BYTES) {
+    mg__conn_todo(c); /* a last look at what is there */
   } /* else an answer is pending, or unsent ones hold requests back: on_sent goes on */
 }
 

@@ -27,7 +27,7 @@ struct mg_http {
   size_t head_len;  /* its head: recv[0..head_len) once reading is MG_HTTP_BODY */
   size_t body_len;  /* decoded body behind it: collected so far */
   uint64_t body_left; /* MG_BODY_LENGTH: still to arrive */
-  size_t looked_at; /* head: bytes of recv that hold no end of it */
+  size_t looked_at; /* head: bytes of recv that were searched for the end of a line */
   size_t tried_at;  /* head: length of recv when it was last parsed in vain */
   bool head_timed;  /* the head's time-out is running */
   bool is_streamed; /* mgx_http_stream_body() */
