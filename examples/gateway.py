@@ -48,7 +48,7 @@ STATIC = HERE / "gateway_static"
 
 MAX_SENDERS = 256  # TCP connections of sensors
 MAX_BROWSERS = 64  # open event streams
-SLOW_ABOVE = 256 * 1024  # unsent bytes at which a browser misses readings
+SLOW_ABOVE = 1024 * 1024  # unsent bytes at which a browser misses readings; over any one event
 TICK_MS = 250  # readings go to the browsers in one event per tick
 
 STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
@@ -67,8 +67,9 @@ class UdpInput(Handler):
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def on_read(self, conn: Connection, data: bytes) -> None:
+    def on_read(self, conn: Connection, data: bytes | None) -> None:
         """Take one datagram."""
+        assert data is not None  # it is None only where HTTP took the bytes
         for line in data.splitlines():
             self.store.take(line, "udp")
 
@@ -87,8 +88,9 @@ class TcpInput(Handler):
         else:
             self.senders.add(conn)
 
-    def on_read(self, conn: Connection, data: bytes) -> None:
+    def on_read(self, conn: Connection, data: bytes | None) -> None:
         """Take the complete lines; the unfinished one comes again with the rest."""
+        assert data is not None
         *lines, unfinished = data.split(b"\n")
         for line in lines:
             self.store.take(line, "tcp")

@@ -82,7 +82,7 @@ class Program:
         """End it as Ctrl-C does, see that it goes cleanly, return the rest of its output."""
         self.process.send_signal(signum)
         code, rest, errors = self.finish()
-        assert (code, errors) == (0, "")
+        assert (code, errors) == (0, ""), (code, errors)
         return rest
 
 

@@ -11,7 +11,7 @@ const SILENT_AFTER = 5000; // ms without stats: this stream is dead, whatever th
 
 const el = (id) => document.getElementById(id);
 const sensors = new Map(); // name -> {name, unit, via, count, recent: [[time, value], ...]}
-const cards = new Map(); // name -> {node, sensor: as painted, time: under the cursor or null}
+const cards = new Map(); // name -> {node, sensor: as painted, point: under the cursor or null}
 let stream = null;
 let keep = 120; // values kept per sensor, told by the snapshot
 let clockSkew = 0; // gateway's clock minus ours, ms
@@ -111,7 +111,7 @@ function paint() {
 
 function addCard(name) {
   const node = el("card").content.firstElementChild.cloneNode(true);
-  const card = { node, sensor: null, time: null };
+  const card = { node, sensor: null, point: null };
   node.dataset.name = name;
   node.querySelector("h3").textContent = name;
   const plot = node.querySelector(".plot");
@@ -214,26 +214,33 @@ function paintStats(stats) {
 
 // ---- looking back: a pointer over the chart, or the arrow keys --------------
 
-// The cursor holds on to a time: the values wander to the left under it.
+// The cursor holds on to a point: the values wander to the left under it.  A
+// snapshot brings new points, so there the time decides.
 function shownIndex(card) {
   const { recent } = card.sensor;
-  if (card.time === null) return recent.length - 1;
+  if (card.point === null) return recent.length - 1;
+  const at = recent.indexOf(card.point);
+  return at >= 0 ? at : nearest(recent, card.point[0]);
+}
+
+function nearest(recent, time) {
   let best = 0;
-  recent.forEach(([time], i) => {
-    if (Math.abs(time - card.time) < Math.abs(recent[best][0] - card.time)) best = i;
+  recent.forEach(([t], i) => {
+    if (Math.abs(t - time) < Math.abs(recent[best][0] - time)) best = i;
   });
   return best;
 }
 
-function look(card, time) {
-  card.time = time;
+function look(card, point) {
+  card.point = point;
   paintCard(card, card.sensor);
 }
 
 function pointAt(card, event) {
-  const { begin, width } = scaleOf(card.sensor.recent);
+  const { recent } = card.sensor;
+  const { begin, width } = scaleOf(recent);
   const box = event.currentTarget.getBoundingClientRect();
-  look(card, begin + (width * (event.clientX - box.left)) / box.width);
+  look(card, recent[nearest(recent, begin + (width * (event.clientX - box.left)) / box.width)]);
 }
 
 function step(card, event) {
@@ -245,7 +252,7 @@ function step(card, event) {
   const to = moves[event.key];
   if (to === undefined) return;
   event.preventDefault();
-  look(card, to >= last ? null : recent[Math.max(0, to)][0]);
+  look(card, to >= last ? null : recent[Math.max(0, to)]);
 }
 
 // ---- begin ------------------------------------------------------------------
