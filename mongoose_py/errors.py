@@ -63,6 +63,8 @@ def failure(code: int, doing: str, cause: str = "", errno: int = 0) -> Exception
     if code == lib.MGX_ECLOSED:
         return ConnectionClosed("Connection has been closed")
     if code == lib.MGX_ESYSTEM:
-        return SystemCallError(errno, f"{doing}: {cause or os.strerror(errno)}")
+        reason = os.strerror(errno)
+        texts = [doing] + [cause] * bool(cause) + [reason] * (reason not in cause)
+        return SystemCallError(errno, ": ".join(texts))
     kind, text = _KINDS.get(code, (Error, f"error {code}"))
     return kind(f"{doing}: {cause or text}")
