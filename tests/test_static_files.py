@@ -450,6 +450,7 @@ FILE_NAMES = st.one_of(
 @given(names=st.sets(FILE_NAMES, min_size=1, max_size=5), folder=FILE_NAMES)
 @example(names={b"<script>alert(1)<script>"}, folder=b'"><b>')
 @example(names={b"javascript:alert(1)", b"..a", b"a\\b"}, folder=b"?x#y")
+@example(names={b"~"}, folder=b"~")
 @example(names={b"index.htm", b"\r\n\r\n", b"\xff"}, folder=b"\xc3")
 def test_a_listing_survives_any_file_name(
     tmp_path_factory: pytest.TempPathFactory, names: set[bytes], folder: bytes
@@ -869,8 +870,11 @@ def test_clients_that_go_away_leave_no_descriptor_behind(tmp_path: Path) -> None
 
 
 def run_curl(*args: str) -> bytes:
+    # A sanitizer preloaded for the extension module is not for curl: it hangs.
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    command = ["curl", "-sS", *args]
     return subprocess.run(
-        ["curl", "-sS", "--max-time", str(DEADLINE), *args], check=True, stdout=subprocess.PIPE
+        command, check=True, stdout=subprocess.PIPE, timeout=DEADLINE, env=env
     ).stdout
 
 

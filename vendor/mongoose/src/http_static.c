@@ -582,7 +582,7 @@ static bool user_sets(const struct serving *s, const char *lower_name) {
  * that describe the file. */
 static void put_user_headers(struct serving *s, bool about_file) {
   static const char *const framing[] = {"content-length", "content-range", "transfer-encoding",
-                                        "connection",     "date",          NULL};
+                                        NULL};
   static const char *const describing[] = {"content-type",        "content-encoding", "etag",
                                            "content-disposition", "last-modified",    NULL};
   struct mg_str rest = s->opts->extra_headers, name, line;
@@ -896,8 +896,9 @@ static bool listing_read(struct serving *s, int root, int fd, struct listing *l)
   }
   while (ok && (d = readdir(dir)) != NULL) {
     struct stat st;
-    if (strcmp(d->d_name, ".") == 0 || !mg__path_is_sane(str_of(d->d_name))) continue;
-    if (strchr(d->d_name, '\\') != NULL) continue; /* a request for it would get 400 */
+    if (strcmp(d->d_name, ".") == 0) continue;
+    /* A request for one of these gets 400. */
+    if (strncmp(d->d_name, "..", 2) == 0 || strchr(d->d_name, '\\') != NULL) continue;
     if (fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
     if (S_ISLNK(st.st_mode) && !stat_link(s, root, d->d_name, &st)) continue;
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) continue;

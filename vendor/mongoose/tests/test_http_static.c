@@ -1,11 +1,13 @@
 /* test_http_static.c: what http_static.c decides without a connection: dates,
- * ranges, tags, codings, types, and which paths may be opened.
+ * ranges, tags, codings, types, and which paths may be opened; and that it
+ * survives when memory is short.
  *
  * Both ways to open a path, by the kernel and by steps, walk the same tree, so
  * that systems without openat2() are covered on those that have it. */
-#include "check.h"
-
+#define MG_TEST_ALLOC
 #include "../mongoose.c"
+
+#include "world.h"
 
 static struct mg_str guarded_str(const char *s, size_t len) {
   struct mg_str str = {guarded(s, len), len};
@@ -305,6 +307,68 @@ static void test_header_lines_with_anything_odd_are_refused(void) {
   CHECK(!header_lines_are_sane(guarded_str("A: \0b\r\n", 7)));
 }
 
+/* ---- memory shortage ------------------------------------------------------------ */
+
+static char shortage_root[64];
+
+static void serve_or_fail(uint64_t conn, int ev, const char *data, size_t n) {
+  struct mg_http_serve_opts opts;
+  (void) data, (void) n;
+  if (ev != MG_EV_HTTP_MSG) return;
+  memset(&opts, 0, sizeof(opts));
+  opts.root = str_of(shortage_root);
+  opts.listing = true;
+  if (mg_http_serve_dir(world.mgr, conn, &opts) < 0) mgx_http_fail(world.mgr, conn);
+}
+
+static int lowest_free_descriptor(void) {
+  int fd = dup(0);
+  close(fd);
+  return fd;
+}
+
+/* Requests for an answer of each kind, with the n-th allocation failing;
+ * whether it was reached. */
+static bool files_under_memory_shortage(long n) {
+  static const char *const paths[] = {"/in", "/", "/dir", "/none", "/big", "/in/", "/.."};
+  int before = lowest_free_descriptor();
+  int64_t server, client = 0;
+  size_t i;
+  bool hit;
+  mg__fail_at = n;
+  if (world_open(NULL, MGX_POLLER_DEFAULT) != NULL) {
+    world.react = serve_or_fail;
+    server = world_listen("http://127.0.0.1:0");
+    if (server > 0) client = world_connect(world_url(server, "tcp"));
+    for (i = 0; client > 0 && i < sizeof(paths) / sizeof(paths[0]); i++) {
+      char wire[128];
+      snprintf(wire, sizeof(wire), "GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n", paths[i],
+               strcmp(paths[i], "/..") == 0 ? "Connection: close\r\n" : "");
+      world_send((uint64_t) client, wire);
+    }
+    for (i = 0; client > 0 && i < 40; i++) mg_mgr_poll(world.mgr, 0);
+  }
+  hit = mg__fail_at < 0;
+  mg__fail_at = -1;
+  if (!hit) CHECK(world_until("HTTP_MSG(/..)") && world_until("2:CLOSE"));
+  world_end();
+  CHECK(lowest_free_descriptor() == before);
+  return hit;
+}
+
+static void test_any_failing_allocation_is_survived(void) {
+  char base[] = "/tmp/mgstaticXXXXXX", big[80];
+  long n = 0;
+  make_tree(base);
+  snprintf(shortage_root, sizeof(shortage_root), "%s/root", base);
+  snprintf(big, sizeof(big), "%s/big", shortage_root);
+  CHECK(truncate(big, 0) != 0 && close(creat(big, 0600)) == 0 && truncate(big, 100000) == 0);
+  while (files_under_memory_shortage(n)) n++;
+  printf("   %ld allocations failed in turn\n", n);
+  CHECK(n > 15);
+  remove_tree(base);
+}
+
 int main(void) {
   RUN(test_sane_paths_are_told_from_others);
   RUN(test_the_path_of_a_target_is_what_follows_the_host);
@@ -321,5 +385,6 @@ int main(void) {
   RUN(test_gzip_is_accepted_by_token_and_weight);
   RUN(test_types_come_from_the_options_then_the_table);
   RUN(test_header_lines_with_anything_odd_are_refused);
+  RUN(test_any_failing_allocation_is_survived);
   return 0;
 }
