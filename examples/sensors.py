@@ -69,9 +69,12 @@ class Station(Handler):
         self.manager.connect(self.url, self)
 
     def on_connect(self, conn: Connection) -> None:
-        """Use the new connection."""
+        """Use the new connection, at once: nobody has to wait for the slowest sensor."""
         self.tcp = conn
         self.failed = 0
+        for sensor in SENSORS:
+            if sensor.via == "tcp":
+                self.send(sensor)
 
     def on_error(self, conn: Connection, message: str) -> None:
         """Say why there is no connection."""
@@ -107,7 +110,8 @@ def main() -> None:
         station = Station(manager, args.udp, args.tcp, args.retries)
         station.dial()
         for sensor in SENSORS:
-            manager.timer_add(sensor.period_ms, partial(station.send, sensor), repeat=True)
+            send = partial(station.send, sensor)
+            manager.timer_add(sensor.period_ms, send, repeat=True, run_now=True)
         manager.run()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import Page, browser_page, find_chromium
-from programs import Gateway, Program, Stream
+from programs import DEADLINE, Gateway, Program, Stream, load_example
 
 SENSORS = {
     "cellar.co2": "tcp",
@@ -21,6 +21,7 @@ SENSORS = {
     "roof.solar": "tcp",
     "tank.level": "tcp",
 }
+store = load_example("gateway_store")
 CHROMIUM = find_chromium()
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -55,6 +56,35 @@ def test_the_demo_plays_sensors_by_udp_and_tcp(demo: Gateway) -> None:
     with Stream(demo) as stream:
         stream.until("stats", "sensors", len(SENSORS))
     assert {one["name"]: one["via"] for one in demo.api("sensors")} == SENSORS
+
+
+def test_the_sensors_send_at_once_and_what_the_gateway_documents() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(type=socket.SOCK_DGRAM) as udp,
+    ):
+        udp.bind(("127.0.0.1", 0))
+        tcp.settimeout(DEADLINE)
+        udp.settimeout(DEADLINE)
+        addresses = [f"127.0.0.1:{taken.getsockname()[1]}" for taken in (udp, tcp)]
+        with Program("sensors.py", "--udp", addresses[0], "--tcp", addresses[1]) as program:
+            connection = tcp.accept()[0]
+            with connection, connection.makefile("rb") as lines:
+                came = {"udp": udp.recv(1000), "tcp": lines.readline()}
+                for via, line in came.items():
+                    assert SENSORS[store.parse_line(line).name] == via
+                program.stop()  # while it is connected
+
+
+def test_the_sensors_connect_again_when_the_gateway_comes_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp:
+        tcp.settimeout(DEADLINE)
+        address = f"127.0.0.1:{tcp.getsockname()[1]}"
+        with Program("sensors.py", "--udp", address, "--tcp", address) as program:
+            tcp.accept()[0].close()
+            with tcp.accept()[0] as again:
+                assert again.recv(1)
+                program.stop()
 
 
 def test_the_sensors_stop_when_the_gateway_stays_away() -> None:
@@ -160,6 +190,10 @@ def test_nothing_sticks_out_at_the_side(page: Page, demo: Gateway, width: int, h
         deviceScaleFactor=1,
         mobile=width < 500,
     )
-    demo.send_udp(b"n" * 64 + b" -123456789.125 uuuuuuuuuuuuuuuu")
+    demo.send_udp(b"n" * 64 + b" 1\n" + b"n" * 64 + b" -123456789.125 uuuuuuuuuuuuuuuu")
     page.wait_for(f"{card('n' * 64, '.value')} === '-123,456,789.125'")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    sticking_out = """[...document.querySelectorAll('.card *')].filter((part) =>
+        part.getBoundingClientRect().right > part.closest('.card').getBoundingClientRect().right)
+        .map((part) => part.outerHTML)"""
+    assert page.evaluate(sticking_out) == []

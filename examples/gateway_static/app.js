@@ -89,7 +89,7 @@ function age(ms) {
 }
 
 function span(ms) {
-  const s = Math.round(ms / 1000);
+  const s = Math.ceil(ms / 1000);
   return s < 90 ? `${s} s` : `${Math.round(s / 60)} min`;
 }
 
@@ -147,8 +147,10 @@ function paintCard(card, sensor) {
   put(".via", sensor.via.toUpperCase());
   put(".value", words(value, places));
   put(".unit", unit);
-  put(".high", words(scale.high, places));
-  put(".low", scale.high > scale.low ? words(scale.low, places) : "");
+  const [high, low] = [words(scale.high, places), words(scale.low, places)];
+  put(".high", high);
+  put(".low", high === low ? "" : low);
+  node.classList.toggle("long", Math.max(high.length, low.length) + unit.length > 10);
   put(".span", last > 0 ? `last ${span(scale.width)}` : "one value so far");
   paintSeen(card);
 
