@@ -34,7 +34,6 @@ managers: dict[int, weakref.ref[Manager]] = {}
 kept: dict[int, BaseException] = {}  # by thread: C is entered and left on the same one
 
 _buffer = ffi.buffer
-_new = object.__new__  # past HttpMessage.__new__, which would double the cost
 
 
 def raise_kept() -> None:
@@ -134,19 +133,25 @@ def _deliver_error(manager: Manager, conn: Connection, message: str) -> None:
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
 def mgpy_on_http(tag: int, number: int, ev: int, raw: Any) -> None:
-    """Deliver a request or a response: the path that has to be short."""
-    manager = _manager(tag)
-    if manager is None:
-        return
-    conn = manager._conns.get(number) or manager._adopt(number)
+    """Deliver a request or a response.
+
+    The hot path, so what the other callbacks share is written out here: a call into
+    Python costs as much as four of these lines. The manager is alive, for it polls.
+    """
+    manager: Any = managers[tag]()
+    try:
+        conn = manager._conns[number]
+    except KeyError:
+        conn = manager._adopt(number)
     target = conn._target
-    message = _new(HttpMessage)
+    message = HttpMessage()
     message._raw = raw
     try:
-        if target.fn is not None:
-            target.fn(conn, ev, message)
-        else:
+        fn = target.fn
+        if fn is None:
             target.with_data[ev](conn, message)
+        else:
+            fn(conn, ev, message)
     except BaseException as exc:
         failed(manager, exc, conn, ev)
         if manager._answer_500:

@@ -35,6 +35,7 @@ _PLAIN_TEXT = b"Content-Type: text/plain\r\n"
 _JSON = b"Content-Type: application/json\r\n"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _kept = _dispatch.kept
+_http_reply = lib.mgx_http_reply
 
 
 class Connection:
@@ -392,8 +393,9 @@ class Connection:
                 ``str()``. ``Content-Type: text/plain`` is added when none is given.
 
         Raises:
-            ValueError: If a name is not a token, a value has a control character, or
-                *status_code* is out of range. Nothing was sent.
+            ValueError: If a name is not a token, a value has a control character,
+                *status_code* is out of range, or a ``Content-Length`` or
+                ``Transfer-Encoding`` does not fit. Nothing was sent.
             TypeError: If a name or value is of the wrong type.
             Error: If the request was answered already, or ``Limits.send_backlog`` stands
                 against it.
@@ -404,7 +406,14 @@ class Connection:
         else:
             default = "text/plain" if _has_body(status_code) else ""
             head = http.reply_headers(headers, default)
-        self._reply(status_code, head, body if type(body) is bytes else as_bytes(body, "body"))
+        if type(body) is not bytes:
+            body = as_bytes(body, "body")
+        number = self._id  # _reply() written out: one frame less on the hot path
+        if not number:
+            raise ConnectionClosed("Connection has been closed")
+        code = _http_reply(self._mgr, number, status_code, head, len(head), body, len(body))
+        if code or _kept:
+            self._check_reply(code, status_code, len(body))
 
     def reply_json(
         self, data: object, status_code: int = 200, headers: Headers | None = None
@@ -427,13 +436,17 @@ class Connection:
         self._reply(status_code, head, dumps(data, allow_nan=False).encode())
 
     def _reply(self, status_code: int, head: bytes, body: bytes) -> None:
-        number = self._id
-        if not number:
-            raise ConnectionClosed("Connection has been closed")
-        code = lib.mgx_http_reply(self._mgr, number, status_code, head, len(head), body, len(body))
-        if code < 0 or _kept:
-            causes = {_EINVAL: f"status_code must be 100..999, not {status_code}"}
-            self._check(code, "reply", causes)
+        number = self._open_id()
+        code = _http_reply(self._mgr, number, status_code, head, len(head), body, len(body))
+        if code or _kept:
+            self._check_reply(code, status_code, len(body))
+
+    def _check_reply(self, code: int, status_code: int, size: int) -> None:
+        if code == lib.MGX_ELENGTH:
+            raise ValueError(f"reply: Content-Length must be the body's, {size}")
+        status = f"status_code must be 100..999, not {status_code}"
+        framing = "Transfer-Encoding must be chunked, and without Content-Length"
+        self._check(code, "reply", {_EINVAL: framing if 100 <= status_code < 1000 else status})
 
     def http_chunk(self, data: Data) -> None:
         """Send a piece of the body of an answer, or of a request, that was begun.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Union, overload
 
 from mongoose_py._args import Data, as_bytes, as_text
 from mongoose_py._mongoose_cffi import ffi, lib
@@ -49,14 +49,18 @@ class HttpMessage:
     ``text.encode("utf-8", "surrogateescape")`` gives the original bytes.
     """
 
-    __slots__ = ("__weakref__", "_raw")
+    __slots__ = ("_raw",)
     _raw: Any  # struct mg_http_message *, or None once stale
 
-    def __new__(cls) -> HttpMessage:
-        """Return a view on nothing; only the dispatcher makes others."""
-        self = object.__new__(cls)
-        self._raw = None
-        return self
+    if not TYPE_CHECKING:  # hides from type checkers which attributes there are
+
+        def __getattr__(self, name):
+            """Take an instance that the dispatcher has not filled for a stale one.
+
+            An ``__init__`` would cost each request more than all else in its creation.
+            """
+            if name != "_raw":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __bool__(self) -> bool:
         return self._raw is not None
