@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from time import monotonic
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,9 +26,7 @@ settings.register_profile("dev", deadline=None)
 settings.register_profile(
     "ci", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev")
-)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 
 @pytest.fixture(params=["epoll", "poll"])
@@ -160,7 +158,7 @@ def exchange(manager: Manager, sock: socket.socket, data: bytes, end: bytes) -> 
 class Recorder:
     """A handler that writes down what it is called with; ``answer`` runs after that."""
 
-    def __init__(self, answer: Optional[Callable[[Connection, int, Any], object]] = None) -> None:
+    def __init__(self, answer: Callable[[Connection, int, Any], object] | None = None) -> None:
         self.calls: list[tuple[Connection, int, Any]] = []
         self.answer = answer
 
@@ -170,7 +168,7 @@ class Recorder:
         if self.answer is not None:
             self.answer(conn, ev, data)
 
-    def names(self, conn: Optional[Connection] = None) -> list[str]:
+    def names(self, conn: Connection | None = None) -> list[str]:
         """Return the events in order, polls left out; those of *conn* only, if given."""
         names = [event_name(ev)[6:] for c, ev, _ in self.calls if conn is None or c is conn]
         return [name for name in names if name != "POLL"]

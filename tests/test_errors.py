@@ -57,9 +57,9 @@ BAD_URLS = [
 @pytest.mark.parametrize("url", BAD_URLS)
 def test_a_malformed_url_is_a_value_error_that_shows_it(url: str) -> None:
     with Manager() as manager:
-        with pytest.raises(AddressError, match="^Failed to listen on") as listening:
+        with pytest.raises(AddressError, match=r"^Failed to listen on") as listening:
             manager.listen(url)
-        with pytest.raises(AddressError, match="^Failed to connect to"):
+        with pytest.raises(AddressError, match=r"^Failed to connect to"):
             manager.connect(url)
         assert repr(url) in str(listening.value)
         assert manager.connections == ()
@@ -68,7 +68,7 @@ def test_a_malformed_url_is_a_value_error_that_shows_it(url: str) -> None:
 def test_a_port_in_use_is_an_os_error_with_its_number() -> None:
     with Manager() as manager, closing(socket.create_server(("127.0.0.1", 0))) as taken:
         url = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(OSError, match="^Failed to listen on") as refused:
+        with pytest.raises(OSError, match=r"^Failed to listen on") as refused:
             manager.listen(url)
         assert refused.value.errno == errno.EADDRINUSE
         assert isinstance(refused.value, RuntimeError)

@@ -442,9 +442,7 @@ def test_an_exception_of_the_error_handler_is_printed(
 
 
 @pytest.mark.parametrize("ev", [MG_EV_HTTP_HDRS, MG_EV_HTTP_MSG])
-def test_a_request_whose_handler_raised_is_answered_500(
-    ev: int, make_manager: MakeManager
-) -> None:
+def test_a_request_whose_handler_raised_is_answered_500(ev: int, make_manager: MakeManager) -> None:
     caught: list[Exception] = []
     manager = make_manager(fail_on(ev), error_handler=caught.append)
     listener = manager.listen("http://127.0.0.1:0")

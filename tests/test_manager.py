@@ -24,7 +24,6 @@ from conftest import DEADLINE, Recorder, dial, pump, running, turns, url_of
 from mongoose_py import (
     MG_EV_ACCEPT,
     MG_EV_CLOSE,
-    MG_EV_OPEN,
     MG_EV_READ,
     Connection,
     Error,
@@ -272,7 +271,7 @@ def test_the_file_of_a_unix_listener_goes_away_with_it(
         assert client.recv(4) == b"ping"
     listener.close()
     pump(manager, lambda: listener.id == 0)
-    assert not os.path.exists(path)
+    assert not Path(path).exists()
 
 
 def test_ipv6_addresses_are_shown_in_their_short_form(make_manager: MakeManager) -> None:
@@ -307,9 +306,7 @@ def test_an_ipv4_peer_of_an_ipv6_listener_has_its_plain_address(
 
 
 @pytest.mark.parametrize("enable_wakeup", [False, True])
-def test_a_fresh_manager_has_no_connections(
-    enable_wakeup: bool, make_manager: MakeManager
-) -> None:
+def test_a_fresh_manager_has_no_connections(enable_wakeup: bool, make_manager: MakeManager) -> None:
     manager = make_manager(None, enable_wakeup)
     manager.poll()
     assert manager.connections == ()
@@ -446,7 +443,7 @@ def test_managers_whose_handlers_refer_to_them_are_collected(poller: str) -> Non
 
 def test_closed_managers_leave_no_descriptor_behind(poller: str) -> None:
     def descriptors() -> int:
-        return len(os.listdir("/dev/fd"))
+        return len([*Path("/dev/fd").iterdir()])
 
     gc.collect()
     before = descriptors()
@@ -467,7 +464,8 @@ def test_a_forked_child_does_not_disturb_its_parent(make_manager: MakeManager) -
         "from mongoose_py import Manager, MG_EV_ACCEPT\n"
         f"m = Manager(poller={manager_poller(manager)!r})\n"
         "accepted = []\n"
-        "l = m.listen('tcp://127.0.0.1:0', lambda c, e, d: e == MG_EV_ACCEPT and accepted.append(c))\n"
+        "note = lambda c, e, d: e == MG_EV_ACCEPT and accepted.append(c)\n"
+        "l = m.listen('tcp://127.0.0.1:0', note)\n"
         "if os.fork() == 0:\n"
         "    del m, l; accepted.clear(); gc.collect(); os._exit(0)\n"
         "os.wait()\n"
@@ -538,9 +536,7 @@ def test_the_first_signal_lets_the_running_handler_finish(
     assert done == ["finished"]
 
 
-def test_a_second_sigint_raises_keyboard_interrupt(
-    signals: Any, make_manager: MakeManager
-) -> None:
+def test_a_second_sigint_raises_keyboard_interrupt(signals: Any, make_manager: MakeManager) -> None:
     def callback() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)

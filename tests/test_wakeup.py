@@ -84,9 +84,7 @@ def test_only_a_manager_with_wakeup_takes_one(make_manager: MakeManager) -> None
 
 
 @pytest.mark.parametrize("number", [0, 999_999])
-def test_a_connection_that_is_not_there_takes_none(
-    number: int, make_manager: MakeManager
-) -> None:
+def test_a_connection_that_is_not_there_takes_none(number: int, make_manager: MakeManager) -> None:
     assert make_manager(None, True).wakeup(number, b"x") is False
 
 
