@@ -150,13 +150,17 @@ class Running:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.put(line)
 
     def wait_for_lines(self, count: int) -> None:
         """Return when the program has printed *count* lines in all."""
         while self.output.count("\n") < count:
-            self.output += self.lines.get(timeout=DEADLINE)
+            try:
+                self.output += self.lines.get(timeout=DEADLINE)
+            except queue.Empty:
+                raise AssertionError(f"no more lines after: {self.output}") from None
 
     def wait_for_port(self, port: int) -> None:
         """Return when the program accepts connections at *port*."""
