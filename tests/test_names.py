@@ -1,0 +1,219 @@
+"""Every public name and signature, so that none changes or disappears unnoticed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.resources
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import mongoose_py
+from mongoose_py import (
+    Connection,
+    Handler,
+    HttpMessage,
+    Manager,
+    Timer,
+    _mongoose,
+)
+
+EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_HDRS HTTP_MSG
+    WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
+LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
+CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
+    SystemCallError Timer"""
+FUNCTIONS = {
+    "event_name": "ev",
+    "http_parse_multipart": "body, offset=0",
+    "http_var": "buf, name",
+    "json_get": "data, path",
+    "json_get_bool": "data, path, default=None",
+    "json_get_long": "data, path, default=0",
+    "json_get_num": "data, path, default=None",
+    "json_get_str": "data, path",
+    "log_get": "",
+    "log_set": "level",
+    "match": "s, pattern",
+    "url_encode": "data",
+    "url_host": "url",
+    "url_is_ssl": "url",
+    "url_pass": "url",
+    "url_port": "url",
+    "url_uri": "url",
+    "url_user": "url",
+}
+
+# What may be passed by position or by these names; more may be there, by keyword only.
+METHODS: dict[type, dict[str, str]] = {
+    Manager: {
+        "__init__": "handler=None, enable_wakeup=False, error_handler=None",
+        "close": "",
+        "connect": "url, handler=None",
+        "fileno": "",
+        "http_connect": "url, handler=None",
+        "http_listen": "url, handler=None",
+        "listen": "url, handler=None",
+        "next_timeout": "",
+        "poll": "timeout_ms=0",
+        "run": "poll_ms=100",
+        "stop": "",
+        "timer_add": "milliseconds, callback, repeat=False, run_now=False",
+        "wakeup": "connection_id, data=b''",
+    },
+    Connection: {
+        "close": "",
+        "drain": "",
+        "error": "message",
+        "http_basic_auth": "username, password",
+        "http_chunk": "data",
+        "http_sse": "event_type, data",
+        "pause": "",
+        "recv_consume": "n",
+        "recv_data": "length=-1",
+        "recv_keep": "n",
+        "reply": "status_code, body=b'', headers=None",
+        "reply_json": "data, status_code=200, headers=None",
+        "request": "method, path='/', headers=None, body=b''",
+        "resume": "",
+        "send": "data",
+        "send_data": "length=-1",
+        "serve_dir": "message, root_dir, extra_headers='', mime_types='', page404=''",
+        "serve_file": "message, path, extra_headers='', mime_types=''",
+        "set_handler": "handler",
+        "stream_body": "",
+    },
+    HttpMessage: {
+        "header": "name, default=None",
+        "header_var": "header_name, var_name",
+        "headers": "",
+        "query_var": "name",
+        "status": "",
+    },
+    Timer: {"cancel": ""},
+    Handler: {
+        "on_accept": "conn",
+        "on_close": "conn",
+        "on_connect": "conn",
+        "on_error": "conn, message",
+        "on_http": "conn, message",
+        "on_http_headers": "conn, message",
+        "on_open": "conn",
+        "on_poll": "conn",
+        "on_read": "conn, data",
+        "on_resolve": "conn, addresses",
+        "on_tls": "conn",
+        "on_wakeup": "conn, data",
+        "on_write": "conn",
+    },
+}
+KEYWORDS: dict[tuple[type, str], str] = {
+    (Manager, "__init__"): "events limits on_exception poller answer_500 send_date",
+    (Manager, "connect"): "http events",
+    (Manager, "http_connect"): "events",
+    (Manager, "http_listen"): "events reuse_port",
+    (Manager, "listen"): "http events reuse_port",
+    (Connection, "serve_dir"): "listing",
+    (Connection, "set_handler"): "events",
+}
+PROPERTIES: dict[type, str] = {
+    Manager: "connections wakeup_id",
+    Connection: """handler id is_client is_closing is_draining is_full is_listening is_readable
+        is_tls is_udp is_websocket is_writable local_addr recv_len recv_size remote_addr
+        send_len send_size userdata""",
+    HttpMessage: "body_bytes body_text method proto query uri",
+    Timer: "active",
+}
+
+
+def parameters(spec: str) -> list[tuple[str, Any]]:
+    """Read ``"a, b=1"`` as names and defaults."""
+    args = ast.parse(f"def f({spec}): ...").body[0].args  # type: ignore[attr-defined]
+    missing = [inspect.Parameter.empty] * (len(args.args) - len(args.defaults))
+    defaults = [*missing, *map(ast.literal_eval, args.defaults)]
+    return list(zip([arg.arg for arg in args.args], defaults))
+
+
+def by_position(function: Any) -> list[tuple[str, Any]]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
+    found = inspect.signature(function).parameters.values()
+    return [(p.name, p.default) for p in found if p.kind in kinds and p.name != "self"]
+
+
+def by_keyword(function: Any) -> dict[str, Any]:
+    found = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_all_is_exactly_the_public_names() -> None:
+    names = [f"MG_EV_{name}" for name in EVENTS.split()]
+    names += [f"MG_LL_{name}" for name in LEVELS.split()]
+    names += [*CLASSES.split(), *FUNCTIONS, "__version__"]
+    assert sorted(mongoose_py.__all__) == sorted(names)
+    assert all(hasattr(mongoose_py, name) for name in names)
+
+
+def test_the_old_module_name_has_the_same_objects() -> None:
+    for name in mongoose_py.__all__:
+        assert getattr(_mongoose, name) is getattr(mongoose_py, name)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_have_their_signature(name: str) -> None:
+    function = getattr(mongoose_py, name)
+    assert by_position(function) == parameters(FUNCTIONS[name])
+    assert inspect.Parameter.empty not in by_keyword(function).values()
+
+
+CALLS = [(cls, name) for cls, methods in METHODS.items() for name in methods]
+
+
+@pytest.mark.parametrize(("cls", "name"), CALLS)
+def test_methods_have_their_signature(cls: type, name: str) -> None:
+    function = getattr(cls, name)
+    assert by_position(function) == parameters(METHODS[cls][name])
+    extra = by_keyword(function)
+    assert sorted(extra) == sorted(KEYWORDS.get((cls, name), "").split())
+    assert inspect.Parameter.empty not in extra.values()
+
+
+@pytest.mark.parametrize("cls", [Manager, Connection, HttpMessage, Timer, Handler])
+def test_classes_have_no_other_public_members(cls: type) -> None:
+    documented = {*METHODS[cls], *PROPERTIES.get(cls, "").split()} - {"__init__"}
+    assert {name for name in dir(cls) if not name.startswith("_")} == documented
+
+
+def test_everything_public_is_described_and_annotated() -> None:
+    for cls, methods in METHODS.items():
+        for name in methods:
+            function = getattr(cls, name)
+            assert cls.__doc__
+            assert function.__doc__ or name == "__init__", f"{cls.__name__}.{name}"
+            assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+        for name in PROPERTIES.get(cls, "").split():
+            member = getattr(cls, name)
+            assert member.__doc__ or not isinstance(member, property), f"{cls.__name__}.{name}"
+    for name in FUNCTIONS:
+        assert getattr(mongoose_py, name).__doc__, name
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert importlib.resources.files("mongoose_py").joinpath("py.typed").is_file()
+
+
+def test_the_version_is_a_text() -> None:
+    assert isinstance(mongoose_py.__version__, str)
+
+
+def test_importing_starts_no_thread_and_loads_no_framework() -> None:
+    code = (
+        "import sys, threading, mongoose_py\n"
+        "heavy = {'asyncio', 'ssl', 'logging', 'socket', 'selectors', 'json', 'http.client'}\n"
+        "sys.exit(f'{heavy & {*sys.modules}} {threading.active_count()}'"
+        " if heavy & {*sys.modules} or threading.active_count() > 1 else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
