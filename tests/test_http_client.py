@@ -374,8 +374,9 @@ def test_pipelined_answers_come_in_order(scripted: Scripted) -> None:
 
 def test_a_chunked_answer_is_put_together(scripted: Scripted) -> None:
     scripted.request("GET")
-    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n"
-    assert scripted.answer(wire) == [("HTTP/1.1", "200", b"abcde")]
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n"
+    assert scripted.answer(head + body) == [("HTTP/1.1", "200", b"abcde")]
 
 
 def test_an_answer_without_length_ends_with_the_connection(scripted: Scripted) -> None:
