@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from hypothesis import example, given
@@ -20,14 +20,28 @@ from programs import DEADLINE, Gateway, Program, Stream, load_example
 store = load_example("gateway_store")
 
 
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
+@contextmanager
+def running() -> Iterator[Gateway]:
     """Run a gateway that nobody sends to yet; Ctrl-C must end it cleanly."""
     with Program("gateway.py", "--port", "0", "--http-port", "0") as program:
         gateway = Gateway(program)
         yield gateway
         gateway.api("stats")
         assert re.match(r"gateway: closed after \d+ measurements", program.stop())
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """Run a gateway of the test's own."""
+    with running() as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def silent() -> Iterator[Gateway]:
+    """Run a gateway for the tests that only ask, and send it nothing."""
+    with running() as gateway:
+        yield gateway
 
 
 def test_a_datagram_reaches_the_stream_and_the_api(gateway: Gateway) -> None:
@@ -144,35 +158,33 @@ def test_streams_beyond_the_limit_are_asked_to_come_later(gateway: Gateway) -> N
 
 
 @pytest.mark.parametrize("path", ["/", "/app.js", "/style.css", "/icon.svg"])
-def test_the_page_comes_with_a_policy_that_allows_no_other_host(
-    gateway: Gateway, path: str
-) -> None:
-    status, headers, body = gateway.ask(path)
+def test_the_page_comes_with_a_policy_that_allows_no_other_host(silent: Gateway, path: str) -> None:
+    status, headers, body = silent.ask(path)
     assert status == 200
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
     assert not re.search(rb"""(src|href|url)\s*[=(]\s*["']?https?:""", body)
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/sensors/", "/api/sensors/none", "/none"])
-def test_unknown_paths_are_not_found(gateway: Gateway, path: str) -> None:
-    assert gateway.ask(path)[0] == 404
+def test_unknown_paths_are_not_found(silent: Gateway, path: str) -> None:
+    assert silent.ask(path)[0] == 404
 
 
 @pytest.mark.parametrize("path", ["/../gateway.py", "/%2e%2e/gateway.py", "/..%2fgateway.py"])
-def test_no_path_leads_out_of_the_folder_of_the_page(gateway: Gateway, path: str) -> None:
-    status, _, body = gateway.ask(path)
+def test_no_path_leads_out_of_the_folder_of_the_page(silent: Gateway, path: str) -> None:
+    status, _, body = silent.ask(path)
     assert status in (400, 404)
     assert b"MAX_BROWSERS" not in body
 
 
-def test_other_methods_than_get_are_refused(gateway: Gateway) -> None:
-    status, headers, _ = gateway.ask("/api/stats", "DELETE")
+def test_other_methods_than_get_are_refused(silent: Gateway) -> None:
+    status, headers, _ = silent.ask("/api/stats", "DELETE")
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("path", ["/", "/api/stats", "/events"])
-def test_head_gives_the_header_and_no_body(gateway: Gateway, path: str) -> None:
-    status, _, body = gateway.ask(path, "HEAD")
+def test_head_gives_the_header_and_no_body(silent: Gateway, path: str) -> None:
+    status, _, body = silent.ask(path, "HEAD")
     assert (status, body) == (200, b"")
 
 
@@ -185,11 +197,11 @@ def test_sigterm_ends_it_with_senders_and_browsers_connected() -> None:
             assert program.stop(signal.SIGTERM) == "gateway: closed after 1 measurements\n"
 
 
-def test_a_port_that_is_taken_is_told_without_a_traceback(gateway: Gateway) -> None:
-    with Program("gateway.py", "--port", "0", "--http-port", str(gateway.http_port)) as second:
+def test_a_port_that_is_taken_is_told_without_a_traceback(silent: Gateway) -> None:
+    with Program("gateway.py", "--port", "0", "--http-port", str(silent.http_port)) as second:
         code, output, errors = second.finish()
     assert (code, output) == (1, "")
-    assert re.fullmatch(rf"gateway: .*{gateway.http_port}.*\n", errors)
+    assert re.fullmatch(rf"gateway: .*{silent.http_port}.*\n", errors)
 
 
 # ---- the format and the store: no sockets ----------------------------------
