@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 
-import common
+from servers import common
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 PER_ADDRESS = 4000

@@ -19,12 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from servers import common
+
 HERE = Path(__file__).parent
-SERVERS = HERE / "servers"
-sys.path.append(str(SERVERS))
-
-import common  # noqa: E402  (found by the line above)
-
 HANDLER = "mongoose_py, `Handler`"
 ONLY_HTTP = "mongoose_py, function, `events=`"
 EVERY_EVENT = "mongoose_py, function, every event"
@@ -77,8 +74,8 @@ def canned_answer(app: str) -> bytes:
     body = BODIES[app]
     head = (
         "HTTP/1.1 200 OK\r\n"
-        "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
         f"Content-Type: {TYPES[app]}\r\n"
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -116,7 +113,7 @@ def running(server: Server, app: str, cpu: int) -> Iterator[Running]:
             answer.seek(0)
         with pinned(cpu):
             process = subprocess.Popen(
-                server.arguments(app, port), stdin=answer, stdout=subprocess.PIPE
+                server.arguments(app, port), stdin=answer, stdout=subprocess.PIPE, cwd=HERE
             )
     try:
         wait_until_ready(server, process)
@@ -147,7 +144,7 @@ def wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"{server.name} ended with status {process.wait()} before it was ready")
 
 
-def check(server: Server, app: str, port: int) -> int:
+def check(server: Server, app: str, port: int) -> None:
     """Ask once and compare the answer with what the application has to give."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -158,7 +155,6 @@ def check(server: Server, app: str, port: int) -> int:
         connection.close()
     if response.status != 200 or body != BODIES[app]:
         raise RuntimeError(f"{server.name} answers {response.status} with {len(body)} bytes")
-    return len(body)
 
 
 def trouble(server: Server, cpu: int) -> str | None:
@@ -190,36 +186,36 @@ def can_import(python: str, module: str) -> bool:
     """Say whether the interpreter *python* finds *module*, installed or on its path."""
     command = [python, "-c", f"import {module}"]
     # Not from here: the folder of the sources is no installed package.
-    done = subprocess.run(command, stderr=subprocess.DEVNULL, cwd=SERVERS, check=False)
+    done = subprocess.run(command, stderr=subprocess.DEVNULL, cwd=HERE, check=False)
     return done.returncode == 0
 
 
-def script(name: str, *args: str, python: str = sys.executable) -> tuple[str, ...]:
-    """Return the command line of a program in servers/."""
-    return (python, str(SERVERS / name), *args)
+def program(name: str, *args: str, python: str = sys.executable) -> tuple[str, ...]:
+    """Return the command line of a module in servers/, to be run from here."""
+    return (python, "-m", f"servers.{name}", *args)
 
 
 def build_limit(directory: Path) -> Server:
     """Compile limit_epoll.c into *directory*."""
-    program = directory / "limit_epoll"
+    binary = directory / "limit_epoll"
     source = HERE / "limit_epoll.c"
-    command = [os.environ.get("CC", "cc"), "-std=c11", "-O2", "-o", str(program), str(source)]
+    command = [os.environ.get("CC", "cc"), "-std=c11", "-O2", "-o", str(binary), str(source)]
     subprocess.run(command, check=True)
-    return Server(LIMIT, (str(program),), canned=True)
+    return Server(LIMIT, (str(binary),), canned=True)
 
 
 def candidates(pypy: str | None) -> Iterator[tuple[Server, str]]:
     """Yield the Python servers, each with the modules it needs; *pypy*: a PyPy to use too."""
-    ours, function = "mongoose_handler.py", "mongoose_callable.py"
-    yield Server(HANDLER, script(ours)), "mongoose_py"
-    yield Server(ONLY_HTTP, script(function, "--only-http")), "mongoose_py"
-    yield Server(EVERY_EVENT, script(function)), "mongoose_py"
+    ours, function = "mongoose_handler", "mongoose_callable"
+    yield Server(HANDLER, program(ours)), "mongoose_py"
+    yield Server(ONLY_HTTP, program(function, "--only-http")), "mongoose_py"
+    yield Server(EVERY_EVENT, program(function)), "mongoose_py"
     if pypy is not None:
-        yield Server(PYPY, script(ours, python=pypy)), "mongoose_py"
-    yield Server(CYMONGOOSE, script(function, "--module", "cymongoose")), "cymongoose"
-    yield Server(SOCKETIFY, script("socketify_app.py")), "socketify"
-    yield Server(AIOHTTP, script("aiohttp_app.py")), "aiohttp.web"
-    yield Server(UVICORN, script("uvicorn_app.py")), "uvicorn, httptools, uvloop"
+        yield Server(PYPY, program(ours, python=pypy)), "mongoose_py"
+    yield Server(CYMONGOOSE, program(function, "--module", "cymongoose")), "cymongoose"
+    yield Server(SOCKETIFY, program("socketify_app")), "socketify"
+    yield Server(AIOHTTP, program("aiohttp_app")), "aiohttp.web"
+    yield Server(UVICORN, program("uvicorn_app")), "uvicorn, httptools, uvloop"
 
 
 def pypy_with_package(pypy: str, directory: Path) -> tuple[str | None, str]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 import fleet
-from fleet import common
+from servers import common
 
 from mongoose_py import MG_EV_HTTP_MSG, Connection, Handler, HttpMessage, Manager
 from mongoose_py._mongoose_cffi import lib

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 from typing import Any
 
-import common
+from servers import common
 
 web: Any = importlib.import_module("aiohttp.web")
 

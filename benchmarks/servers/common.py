@@ -1,7 +1,7 @@
 """What every measured server has in common: its arguments and its answers.
 
-Each server is a program `server.py --app APP --port PORT` that serves one of three
-applications at 127.0.0.1, says "ready" on standard output when a connection can be
+Each server is a program `python -m servers.NAME --app APP --port PORT` that serves one
+of three applications at 127.0.0.1, says "ready" on standard output when a connection can be
 made, and runs until SIGTERM:
 
 - `hello`: 14 bytes of text, whatever the request.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import common
+from servers import common
 
 
 def main() -> None:

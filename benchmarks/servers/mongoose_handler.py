@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import common
-
 from mongoose_py import Connection, Handler, HttpMessage, Manager
+from servers import common
 
 
 class Hello(Handler):

@@ -7,7 +7,7 @@ import socket
 from typing import Any
 from urllib.parse import parse_qs
 
-import common
+from servers import common
 
 TEXT = [(b"content-type", b"text/plain")]
 JSON = [(b"content-type", b"application/json")]

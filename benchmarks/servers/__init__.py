@@ -1,0 +1,1 @@
+"""The measured servers, each a program: `python -m servers.NAME --app APP --port PORT`."""
