@@ -223,7 +223,7 @@ static void response_done(struct mg_connection *c, struct mg_http *h) {
   if (h->under_way > 0) h->under_way--;
   h->heads >>= 1;
   h->connects >>= 1;
-  if (h->under_way == 0) h->has_sent = false;
+  if (h->under_way == 0) h->has_sent = h->answer == MG_ANSWER_HEAD;
   if (!h->framing.keep_alive) mg__conn_drain(c);
 }
 
@@ -390,8 +390,12 @@ static void http_on_data(struct mg_connection *c) {
 }
 
 static void truncated(struct mg_connection *c) {
-  mg__conn_error(c, "truncated HTTP message: the peer ended the connection inside a %s",
-                 mg__http(c)->reading == MG_HTTP_BODY ? "body" : "head");
+  const char *where = "before it answered";
+  if (mg__http(c)->reading == MG_HTTP_BODY)
+    where = "inside a body";
+  else if (c->recv.len > 0)
+    where = "inside a head";
+  mg__conn_error(c, "truncated HTTP message: the peer ended the connection %s", where);
 }
 
 /* The peer sends no more. What it asked for is still answered. */
@@ -405,7 +409,7 @@ static void http_on_eof(struct mg_connection *c) {
       message_done(c, h, h->is_streamed ? h->head_len : c->recv.len, false);
     if (c->proto == &mg__proto_http) mg__conn_drain(c);
   } else if (c->is_client) {
-    if (c->recv.len > 0) truncated(c);
+    if (c->recv.len > 0 || h->under_way > 0) truncated(c);
     mg__conn_drain(c);
   } else if (h->answer == MG_ANSWER_NONE && (c->recv.len == 0 || h->tried_at == c->recv.len)) {
     mg__conn_drain(c);

@@ -7,7 +7,8 @@
 
 enum { MG_HTTP_HEAD, MG_HTTP_BODY }; /* what is being read */
 
-/* How far the answer to the pending request is (server). */
+/* How far the answer to the pending request is; of a client the request being sent:
+ * NONE, HEAD, LENGTH or CHUNKED. */
 enum {
   MG_ANSWER_NONE,    /* no request is pending */
   MG_ANSWER_AWAITED, /* delivered or about to be, nothing sent yet */
@@ -37,8 +38,8 @@ struct mg_http {
 
   int answer;
   uint64_t answer_left;
-  struct mg_chunked answer_chunked; /* hand-written chunks */
-  struct mg_iobuf answer_head;      /* hand-written head so far */
+  struct mg_chunked answer_chunked; /* chunks sent by hand */
+  struct mg_iobuf answer_head;      /* head sent by hand so far */
   bool keep_alive;      /* the request allows another one */
   bool keep_alive_10;   /* ... if the answer says so: HTTP/1.0 */
   bool is_http10;

@@ -10,6 +10,7 @@
 
 static void answer_done(struct mg_connection *c, struct mg_http *h) {
   h->answer = MG_ANSWER_NONE;
+  if (c->is_client) return; /* a request is whole, not an answer */
   if (!h->keep_alive)
     mg__conn_drain(c);
   else if (!h->in_loop)
@@ -387,7 +388,7 @@ int mgx_http_chunk(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t l
     err = MGX_ECLOSED;
   else if (c->is_listening || c->is_udp)
     err = MGX_EKIND;
-  else if (c->proto == &mg__proto_http && !c->is_client)
+  else if (c->proto == &mg__proto_http)
     err = chunk_http(c, data, len);
   else
     err = queue_chunk(c, data, len);
@@ -525,33 +526,115 @@ static int sent_head(struct mg_connection *c, struct mg_http *h, const char *dat
 
 /* ---- bytes sent by hand: client ---------------------------------------------------------- */
 
-/* Does this begin a request? Then its method says how the response is framed. */
-static bool begins_request(const char *data, size_t len, struct mg_str *method) {
-  const char *blank = memchr(data, ' ', len < 32 ? len : 32);
-  if (blank == NULL || blank == data) return false;
-  for (const char *p = data; p < blank; p++)
-    if (*p < 'A' || *p > 'Z') return false;
-  *method = (struct mg_str){data, (size_t) (blank - data)};
-  return true;
+/* On a client `answer` says how far the request is that is being sent: in its
+ * head, or in a body that the head announced. */
+
+/* A request has begun: its method says how the response is framed. */
+static int request_begun(struct mg_http *h, struct mg_str method) {
+  uint64_t bit;
+  if (h->under_way >= MG_HTTP_MAX_PIPELINED) return MGX_ELIMIT;
+  bit = (uint64_t) 1 << h->under_way++;
+  if (method.len == 4 && memcmp(method.buf, "HEAD", 4) == 0) h->heads |= bit;
+  if (method.len == 7 && memcmp(method.buf, "CONNECT", 7) == 0) h->connects |= bit;
+  return MGX_OK;
 }
 
-static int request_begun(struct mg_http *h, const char *data, size_t len, bool to_head) {
-  struct mg_str method = {NULL, 0};
-  h->has_sent = true;
-  if (!begins_request(data, len, &method)) return MGX_OK; /* more of one, or of its body */
-  if (h->under_way >= MG_HTTP_MAX_PIPELINED) return MGX_ELIMIT;
-  if (to_head || (method.len == 4 && memcmp(method.buf, "HEAD", 4) == 0))
-    h->heads |= (uint64_t) 1 << h->under_way;
-  if (method.len == 7 && memcmp(method.buf, "CONNECT", 7) == 0)
-    h->connects |= (uint64_t) 1 << h->under_way;
-  h->under_way++;
+/* What does not parse goes out as it is; the peer may still take it for a request. */
+static int follow_unknown(struct mg_http *h, const char *data, size_t len, size_t *used) {
+  const char *blank = memchr(data, ' ', len < 32 ? len : 32);
+  *used = len;
+  if (blank == NULL || blank == data) return MGX_OK;
+  for (const char *p = data; p < blank; p++)
+    if (*p < 'A' || *p > 'Z') return MGX_OK;
+  return request_begun(h, (struct mg_str){data, (size_t) (blank - data)});
+}
+
+/* *used: its length, or 0 when the head is not whole. */
+static int follow_head(struct mg_http *h, const char *data, size_t len, size_t *used) {
+  static const struct mgx_limits unlimited;
+  struct mg_http_header headers[128];
+  struct mg_http_message msg;
+  struct mg_http_framing f;
+  int n = mg__http_parse(data, len, &unlimited, &msg, headers, 128);
+  h->answer = MG_ANSWER_NONE;
+  *used = 0;
+  if (n == 0 && len <= MG_HAND_WRITTEN_HEAD) {
+    h->answer = MG_ANSWER_HEAD;
+    return MGX_OK;
+  }
+  if (n <= 0 || mg__http_framing_request(&msg, &f) < 0) return follow_unknown(h, data, len, used);
+  *used = (size_t) n;
+  if (f.kind == MG_BODY_CHUNKED) {
+    h->answer = MG_ANSWER_CHUNKED;
+    mg__chunked_init(&h->answer_chunked);
+  } else if (f.kind == MG_BODY_LENGTH && f.length > 0) {
+    h->answer = MG_ANSWER_LENGTH;
+    h->answer_left = f.length;
+  }
+  return request_begun(h, msg.method);
+}
+
+static size_t follow_body(struct mg_connection *c, struct mg_http *h, const char *data,
+                          size_t len) {
+  struct mg_str piece;
+  size_t used;
+  int what;
+  if (h->answer == MG_ANSWER_LENGTH) {
+    used = len < h->answer_left ? len : (size_t) h->answer_left;
+    h->answer_left -= used;
+    if (h->answer_left == 0) h->answer = MG_ANSWER_NONE;
+    return used;
+  }
+  what = mg__chunked_feed(&h->answer_chunked, &c->mgr->limits, data, len, &used, &piece);
+  if (what < 0 || what == MG_CHUNK_END) h->answer = MG_ANSWER_NONE;
+  return what < 0 ? len : used;
+}
+
+/* Go through data; *rest: bytes at its end that are a part of a head. */
+static int follow(struct mg_connection *c, struct mg_http *h, const char *data, size_t len,
+                  size_t *rest) {
+  for (*rest = len; *rest > 0;) {
+    const char *p = data + (len - *rest);
+    size_t used;
+    if (h->answer == MG_ANSWER_LENGTH || h->answer == MG_ANSWER_CHUNKED) {
+      used = follow_body(c, h, p, *rest);
+    } else {
+      int err = follow_head(h, p, *rest, &used);
+      if (err != MGX_OK || used == 0) return err;
+    }
+    *rest -= used;
+  }
+  return MGX_OK;
+}
+
+/* All or nothing: the state is worked out on a copy. */
+static int requests_sent(struct mg_connection *c, const char *data, size_t len) {
+  struct mg_http *h = mg__http(c), next = *h;
+  struct mg_iobuf *io = &h->answer_head;
+  size_t before = io->len, rest;
+  bool joined = before > 0;
+  int err;
+  if (joined && !mg__iobuf_add(&c->mgr->pool, io, data, len)) return MGX_ENOMEM;
+  err = joined ? follow(c, &next, io->buf, io->len, &rest) : follow(c, &next, data, len, &rest);
+  if (err == MGX_OK && !joined && rest > 0 &&
+      !mg__iobuf_add(&c->mgr->pool, io, data + (len - rest), rest))
+    err = MGX_ENOMEM;
+  if (err != MGX_OK) {
+    io->len = before;
+    return err;
+  }
+  if (joined) mg__iobuf_del(io, io->len - rest);
+  mg__iobuf_settle(&c->mgr->pool, io);
+  next.answer_head = *io;
+  next.has_sent = true;
+  *h = next;
   return MGX_OK;
 }
 
 int mg__http_on_send(struct mg_connection *c, const char *data, size_t len) {
   struct mg_http *h = mg__http(c);
   if (len == 0) return MGX_OK;
-  if (c->is_client) return request_begun(h, data, len, false);
+  if (c->is_client) return requests_sent(c, data, len);
   if (h->answer == MG_ANSWER_AWAITED || h->answer == MG_ANSWER_HEAD)
     return sent_head(c, h, data, len);
   return sent_body(c, h, data, len);
@@ -568,8 +651,11 @@ int mgx_http_request(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t
   else if (c->proto != &mg__proto_http || !c->is_client)
     err = MGX_EKIND;
   else if ((err = mg__conn_queue_reserve(c, len)) == MGX_OK &&
-           (err = request_begun(mg__http(c), data, len, no_body)) == MGX_OK)
+           (err = requests_sent(c, data, len)) == MGX_OK) {
+    struct mg_http *h = mg__http(c);
+    if (no_body && h->under_way > 0) h->heads |= (uint64_t) 1 << (h->under_way - 1);
     err = mg__conn_queue(c, data, len);
+  }
   mg__unlock(mgr);
   return err;
 }
