@@ -50,7 +50,7 @@ static size_t multipart_find(const struct multipart *m, size_t at, int *kind) {
 static struct mg_str multipart_first_line(struct mg_str body) {
   const struct mg_str none = {NULL, 0};
   struct mg_str line = {body.buf, multipart_seek(body, 0, "\r\n")};
-  if (line.len < 3 || line.len == body.len || memcmp(line.buf, "--", 2) != 0) return none;
+  if (line.len < 2 || line.len == body.len || memcmp(line.buf, "--", 2) != 0) return none;
   line.buf += 2;
   line.len -= 2;
   return line;
@@ -76,11 +76,12 @@ static bool multipart_head_ok(struct mg_str head) {
     if (!multipart_line_ok(line, at == 0)) return false;
     at += line.len + 2;
   }
-  return head.len > 0;
+  return true;
 }
 
-/* Cut body[start..end) into header lines and content. The CR LF at body[end]
- * is the delimiter's, but it may also end an empty line: a part without content. */
+/* Cut body[start..end) into header lines and content. The CR LF at body[end] is
+ * the delimiter's, but it may also end an empty line, a part without content, or be
+ * all there is: start is end + 2 then. */
 static bool multipart_split(struct mg_str body, size_t start, size_t end,
                             struct mg_http_part *part) {
   struct mg_str all = {body.buf, end + 2};
@@ -113,7 +114,7 @@ size_t mg_http_next_multipart(const char *body, size_t len, size_t ofs, const ch
     size_t start = at + 2 + m.boundary.len, end = multipart_find(&m, start, &kind);
     if (end == len) return 0;
     at = end + 2;
-    if (end < start + 2 || !multipart_split(m.body, start + 2, end, &found)) continue;
+    if (!multipart_split(m.body, start + 2, end, &found)) continue;
     if (part != NULL) *part = found;
     return at;
   }

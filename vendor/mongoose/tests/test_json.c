@@ -48,8 +48,10 @@ static void test_a_path_leads_to_a_value(void) {
 static void test_any_value_may_be_the_root(void) {
   found("12", "$", 0, 2);
   found(" true ", "$", 1, 4);
+  found("false", "$", 0, 5);
   found("\"a\"", "$", 0, 3);
   found("null", "$", 0, 4);
+  found("\r\n\t 19E7\n", "$", 4, 4);
   found("-0.5e+10", "$", 0, 8);
   missing("", "$", MG_JSON_NOT_FOUND);
   missing(" ", "$", MG_JSON_NOT_FOUND);
@@ -112,6 +114,7 @@ static void test_a_key_with_a_dot_can_be_reached(void) {
   found("{\"b\":{\"d\":1},\"b.c\":2}", "$.b.c", 19, 1);
   found("{\"b.c\":{},\"b\":{\"c\":{\"d\":3}}}", "$.b.c.d", 24, 1);
   found("{\"a[0]\":5}", "$.a[0]", 8, 1);
+  found("{\"a\":[{}],\"a[0]\":{\"b\":1}}", "$.a[0].b", 22, 1);
   missing("{\"ab\":1}", "$.a", MG_JSON_NOT_FOUND);
   missing("{\"a\":1}", "$.ab", MG_JSON_NOT_FOUND);
 }
@@ -167,9 +170,12 @@ static void test_strings_are_unescaped_to_utf8(void) {
   unescaped("\"plain\"", "plain", 5);
   unescaped("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t", 8);
   unescaped("\"\\u0048\\u00e9\\u4e16\"", "H\xc3\xa9\xe4\xb8\x96", 6);
+  unescaped("\"\\u007f\\u0080\\u07ff\\u0800\"", "\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80", 8);
+  unescaped("\"\\ud7ff\\ue000\\uffff\"", "\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf", 9);
   unescaped("\"\\uD83D\\uDE00\"", "\xf0\x9f\x98\x80", 4);
+  unescaped("\"\\ud800\\udc00\\udbff\\udfff\"", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", 8);
   unescaped("\"a\\u0000b\"", "a\0b", 3);
-  unescaped("\"\xc3\xa9\"", "\xc3\xa9", 2);
+  unescaped("\"\xc3\xa9\x7f \"", "\xc3\xa9\x7f ", 4);
 }
 
 static void test_a_lone_surrogate_becomes_the_replacement_character(void) {
@@ -177,6 +183,7 @@ static void test_a_lone_surrogate_becomes_the_replacement_character(void) {
   unescaped("\"\\ude00\"", "\xef\xbf\xbd", 3);
   unescaped("\"\\ud83dx\"", "\xef\xbf\xbdx", 4);
   unescaped("\"\\ud83d\\u0041\"", "\xef\xbf\xbd" "A", 4);
+  unescaped("\"\\ud83d\\udbff\\ue000\"", "\xef\xbf\xbd\xef\xbf\xbd\xee\x80\x80", 9);
   unescaped("\"\\ud83d\\ud83d\\ude00\"", "\xef\xbf\xbd\xf0\x9f\x98\x80", 7);
 }
 

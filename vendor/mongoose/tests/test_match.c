@@ -127,6 +127,7 @@ static void test_lack_of_memory_is_told_and_leaves_nothing_behind(void) {
   mg__fail_at = 0;
   CHECK(mg_match(text, sizeof(text), "*a", 2, NULL, 0) == MGX_MATCH_ENOMEM);
   CHECK(mg_match(text, sizeof(text), "*a", 2, NULL, 0) == 1);
+  CHECK(mg_match(text, sizeof(text), "*a", (size_t) INT_MAX + 1, NULL, 0) == MGX_MATCH_ENOMEM);
 }
 
 int main(void) {

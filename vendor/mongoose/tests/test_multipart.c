@@ -78,7 +78,7 @@ static void test_a_part_without_its_end_is_none(void) {
 static void test_parts_with_malformed_headers_are_passed_over(void) {
   static const char *const heads[] = {
       "",           "no colon\r\n", ": no name\r\n", "Bad name: x\r\n", " folded: first\r\n",
-      "A: b\nc\r\n", "A: b\r\nB\r\n", "\x80: x\r\n",
+      "A: b\nc\r\n", "A: b\r\nB\r\n", "\x80: x\r\n", "\x7f: x\r\n",
   };
   for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
     struct mg_http_part part;
@@ -96,8 +96,8 @@ static void test_parts_with_malformed_headers_are_passed_over(void) {
 
 static void test_lone_crs_and_folded_lines_are_kept(void) {
   struct mg_http_part part;
-  CHECK(next("--b\r\nA: x\ry\r\n\tz\r\n\r\n\r\r\r\n--b--", 0, NULL, &part) > 0);
-  CHECK(is(part.head, "A: x\ry\r\n\tz\r\n") && is(part.body, "\r\r"));
+  CHECK(next("--b\r\nA: x\ry\r\n\tz\r\n 1\r\n\r\n\r\r\r\n--b--", 0, NULL, &part) > 0);
+  CHECK(is(part.head, "A: x\ry\r\n\tz\r\n 1\r\n") && is(part.body, "\r\r"));
 }
 
 static void test_a_given_boundary_wins_over_the_first_line(void) {
@@ -106,6 +106,8 @@ static void test_a_given_boundary_wins_over_the_first_line(void) {
   CHECK(is(part.body, "1"));
   CHECK(next("--b\r\n" HEAD "\r\n1\r\n--b--", 0, "other", &part) == 0);
   CHECK(next("--b\r\n" HEAD "\r\n1\r\n--b--", 0, "", &part) == 0);
+  CHECK(next("--\r\n" HEAD "\r\n1\r\n----", 0, NULL, &part) == 0);
+  CHECK(next("--a\nb\r\n" HEAD "\r\n1\r\n--a\nb--", 0, NULL, &part) == 0);
   CHECK(next("--\r\n\r\n" HEAD "\r\n1\r\n--\r\n--", 0, "\r\n", &part) == 0);
 }
 

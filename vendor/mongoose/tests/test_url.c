@@ -42,6 +42,8 @@ static void test_a_url_is_cut_into_its_parts(void) {
       {":1234", "", "", "", "", "/", 1234, true},
       {"[::1]:0", "", "", "", "[::1]", "/", 0, true},
       {"a+b-c.1://h", "a+b-c.1", "", "", "h", "/", 0, false},
+      {"zZ9://", "zZ9", "", "", "", "/", 0, false},
+      {"//", "", "", "", "", "/", 0, false},
       {"1a://h", "", "", "", "1a", "//h", 0, false},
       {"", "", "", "", "", "/", 0, false},
       {"/", "", "", "", "", "/", 0, false},
@@ -128,6 +130,7 @@ static void test_malformed_escapes_and_lack_of_room_are_refused(void) {
     CHECK(mg_url_decode(guarded(cases[i], len), len, to, 8, false) == MGX_EINVAL);
   }
   CHECK(mg_url_decode("abc", 3, to, 2, false) == MGX_EINVAL);
+  CHECK(mg_url_decode("%Af%Fa", 6, to, 8, false) == 2 && memcmp(to, "\xaf\xfa", 2) == 0);
   CHECK(mg_url_decode("%41%42", 6, to, 2, false) == 2 && memcmp(to, "AB", 2) == 0);
 }
 
