@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from mongoose_py._args import Data, as_bytes
 from mongoose_py._mongoose_cffi import ffi, lib
-from mongoose_py.params import is_quoted, raw_parameter
+from mongoose_py.params import parameters
 
 
 class MultipartPart(TypedDict):
@@ -63,9 +63,11 @@ def http_parse_multipart(
         return 0, None
     headers = _headers(bytes(ffi.buffer(found.head.buf, found.head.len)))
     disposition = next((v for n, v in headers if n.lower() == "content-disposition"), "")
+    given = _parameters(disposition)
+    filename = _ext_value(given.get("filename*", ""))
     return after, {
-        "name": _unquoted(raw_parameter(disposition, "name") or ""),
-        "filename": _filename(disposition),
+        "name": given.get("name", ""),
+        "filename": given.get("filename", "") if filename is None else filename,
         "body": bytes(ffi.buffer(found.body.buf, found.body.len)),
         "headers": headers,
     }
@@ -77,21 +79,16 @@ def _headers(head: bytes) -> list[tuple[str, str]]:
     return [(name, value.strip(" \t")) for name, _, value in lines]
 
 
-def _filename(disposition: str) -> str:
-    extended = raw_parameter(disposition, "filename*")
-    decoded = None if extended is None else _ext_value(extended)
-    if decoded is not None:
-        return decoded
-    return _unquoted(raw_parameter(disposition, "filename") or "")
+def _parameters(value: str) -> dict[str, str]:
+    r"""Return the first parameter of each name, by its name in lower case.
 
-
-def _unquoted(raw: str) -> str:
-    r"""Take off quotes. Only ``\"`` and ``\\`` are escapes here.
-
-    Browsers send other backslashes as they are, as in ``C:\photo.jpg``, where
-    :rfc:`9110` would drop them.
+    Only ``\"`` and ``\\`` are escapes here. Browsers send other backslashes as
+    they are, as in ``C:\photo.jpg``, where :rfc:`9110` would drop them.
     """
-    return re.sub(r'\\(["\\])', r"\1", raw[1:-1]) if is_quoted(raw) else raw
+    first: dict[str, str] = {}
+    for name, text, escaped in parameters(value):
+        first.setdefault(name, re.sub(r'\\(["\\])', r"\1", text) if escaped else text)
+    return first
 
 
 def _ext_value(raw: str) -> str | None:

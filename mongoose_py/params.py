@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_hex
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Callable, Optional
 
@@ -97,7 +98,7 @@ def _form_decoded(value: bytes, name: str) -> bytes:
 # bare; or a quoted text that belongs to no name. Every branch takes what it has
 # looked at, so the search is linear.
 _PARAMETER = re.compile(
-    r'([^=;,\s"]+)(?:[ \t]*=[ \t]*("[^"\\]*(?:\\.[^"\\]*)*"|".*|[^;,\s]*))?'
+    r'([^=;,\s"]+)(?:[ \t]*=[ \t]*(?:"([^"\\]*(?:\\.[^"\\]*)*)"|(".*|[^;,\s]*)))?'
     r'|"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)',
     re.DOTALL,
 )
@@ -118,22 +119,22 @@ def parameter(value: str, name: str) -> str | None:
     Raises:
         ValueError: If *name* holds a NUL character.
     """
-    found = raw_parameter(value, name)
-    if found is None or not is_quoted(found):
-        return found
-    return re.sub(r"\\(.)", r"\1", found[1:-1], flags=re.DOTALL)
-
-
-def raw_parameter(value: str, name: str) -> str | None:
-    """Return the parameter like :func:`parameter`, but as it stands in the text."""
     wanted = as_text(name, "name").lower()
-    for found in _PARAMETER.finditer(value):
-        word, raw = found.groups()
-        if raw is not None and word.lower() == wanted:
-            return raw
+    for found, text, escaped in parameters(value):
+        if found == wanted:
+            return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL) if escaped else text
     return None
 
 
-def is_quoted(raw: str) -> bool:
-    """Tell whether *raw*, from :func:`raw_parameter`, is a quoted string with its end."""
-    return re.fullmatch(r'"[^"\\]*(?:\\.[^"\\]*)*"', raw, re.DOTALL) is not None
+def parameters(value: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield each parameter of a header's value, as :func:`parameter` reads it.
+
+    That is the name in lower case, the value, and whether backslashes in it are
+    escapes, which are left in: it was quoted and has some.
+    """
+    for found in _PARAMETER.finditer(value):
+        word, quoted, bare = found.groups()
+        if quoted is not None:
+            yield word.lower(), quoted, "\\" in quoted
+        elif bare is not None:
+            yield word.lower(), bare, False
