@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
 import weakref
 from typing import Any, Callable
@@ -513,6 +515,20 @@ def test_what_is_no_exception_leaves_poll(exc: BaseException, make_manager: Make
         pump(manager, lambda: False)
     assert info.value is exc
     manager.poll()  # goes on
+
+
+def test_sigint_while_a_handler_runs_leaves_poll(make_manager: MakeManager) -> None:
+    def handle(conn: Connection, ev: int, data: Any) -> None:
+        if ev == MG_EV_ACCEPT:
+            os.kill(os.getpid(), signal.SIGINT)
+            while True:  # the interrupt comes here, as it does to a handler that hangs
+                pass
+
+    manager = make_manager(handle)
+    listener = manager.listen("tcp://127.0.0.1:0")
+    with dial(listener), pytest.raises(KeyboardInterrupt):
+        pump(manager, lambda: False)
+    manager.poll()
 
 
 def test_events_that_were_left_behind_come_in_the_next_poll(make_manager: MakeManager) -> None:

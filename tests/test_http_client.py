@@ -313,15 +313,8 @@ def test_closing_in_the_answers_handler_is_the_usual_way_to_end(
     manager = make_manager(seen)
     manager.connect(python_server)
     pump(manager, seen.saw(MG_EV_CLOSE))
-    assert seen.names() == [
-        "OPEN",
-        "RESOLVE",
-        "CONNECT",
-        "WRITE",
-        "HTTP_HDRS",
-        "HTTP_MSG",
-        "CLOSE",
-    ]
+    names = [name for name in seen.names() if name != "READ"]  # head and body may come apart
+    assert names == ["OPEN", "RESOLVE", "CONNECT", "WRITE", "HTTP_HDRS", "HTTP_MSG", "CLOSE"]
 
 
 def test_a_request_written_by_hand_is_answered_too(

@@ -14,9 +14,7 @@ from conftest import DEADLINE, Recorder, dial, receive_until, running, udp_socke
 from mongoose_py import (
     MG_EV_ACCEPT,
     MG_EV_CLOSE,
-    MG_EV_CONNECT,
     MG_EV_HTTP_MSG,
-    MG_EV_OPEN,
     MG_EV_READ,
     MG_EV_WAKEUP,
     Connection,
@@ -146,14 +144,24 @@ def test_events_of_a_call_made_elsewhere_run_on_the_polling_thread(
     threads: list[int] = []
     seen = Queue(lambda *_: threads.append(threading.get_ident()))
     manager = make_manager()
+    inside, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        inside.set()
+        assert release.wait(DEADLINE)
+
+    manager.timer_add(0, hold)
     with running(manager) as thread:
+        assert inside.wait(DEADLINE)
         listener = manager.listen("tcp://127.0.0.1:0", seen)
-        seen.wait(MG_EV_OPEN)
         conn = manager.connect(url_of(listener), seen)
-        seen.wait(MG_EV_CONNECT)
-        conn.error("x")
+        conn.error("enough")
+        assert seen.calls == []
+        release.set()
         seen.wait(MG_EV_CLOSE)
     assert {*threads} == {thread.ident}
+    assert seen.names(listener)[0] == "OPEN"
+    assert seen.names(conn) == ["OPEN", "RESOLVE", "ERROR", "CLOSE"]
 
 
 def test_events_of_a_call_made_while_nobody_polls_run_inside_it(
