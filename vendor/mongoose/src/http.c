@@ -344,7 +344,11 @@ static bool stream_body(struct mg_connection *c, struct mg_http *h) {
   } else {
     used = 0;
   }
-  if (!go_on || answered_early(c, h)) return false;
+  if (!go_on) return false;
+  if (!is_end && !c->is_client && h->answer == MG_ANSWER_NONE) {
+    mg__conn_drain(c); /* answered early */
+    return false;
+  }
   stream_drop(c, h, used);
   if (!is_end) return wait_for_body(c);
   return message_done(c, h, h->head_len, false);
