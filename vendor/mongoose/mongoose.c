@@ -26,4 +26,8 @@
 #include "src/http_status.c"
 #include "src/http.c"
 #include "src/http_answer.c"
+#include "src/http_conditions.c"
+#include "src/media_type.c"
+#include "src/open_below.c"
+#include "src/http_listing.c"
 #include "src/http_static.c"
