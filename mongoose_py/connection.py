@@ -520,10 +520,10 @@ class Connection:
             Error: If this is not a client's HTTP connection.
             ConnectionClosed: If the connection is closed.
         """
-        pairs = http.header_pairs(headers or ())
+        lines = http.header_lines(headers or ())
         payload = as_bytes(body, "body")
         number = self._open_id()
-        wire = http.request_text(method, path, self._host, pairs, payload)
+        wire = http.request_text(method, path, self._host, lines, payload)
         is_head = method == "HEAD"
         code = lib.mgx_http_request(self._mgr, number, wire, len(wire), is_head)
         if code < 0 or _kept:
