@@ -144,15 +144,16 @@ static void message_begin(struct mg_connection *c, struct mg_http *h, size_t hea
     msg->body.len = arrived;
 }
 
-static bool body_has_arrived(const struct mg_connection *c, const struct mg_http *h) {
-  if (h->framing.kind == MG_BODY_NONE) return true;
+bool mg__http_body_has_arrived(const struct mg_connection *c) {
+  const struct mg_http *h = mg__http(c);
+  if (h->reading == MG_HTTP_HEAD || h->framing.kind == MG_BODY_NONE) return true;
   return h->framing.kind == MG_BODY_LENGTH && c->recv.len - h->head_len >= h->body_left;
 }
 
 /* An answer that is already on its way while the body is still coming: read no
  * further, the peer will see the answer and the end. */
 static bool answered_early(struct mg_connection *c, struct mg_http *h) {
-  if (c->is_client || h->answer != MG_ANSWER_NONE || body_has_arrived(c, h)) return false;
+  if (c->is_client || h->answer != MG_ANSWER_NONE || mg__http_body_has_arrived(c)) return false;
   mg__conn_drain(c);
   return true;
 }
@@ -168,7 +169,7 @@ static bool headers_event(struct mg_connection *c, struct mg_http *h, struct mg_
   if (!http_emit(c, MG_EV_HTTP_HDRS, msg) || answered_early(c, h)) return false;
   if (!body_fits(c, h)) return http_bad(c, 413, "body above the recv_buffer limit");
   if (!c->is_client && h->framing.expect_continue && h->answer == MG_ANSWER_AWAITED &&
-      !body_has_arrived(c, h) && c->recv.len == h->head_len)
+      !mg__http_body_has_arrived(c) && c->recv.len == h->head_len)
     mg__conn_queue(c, go_on, sizeof(go_on) - 1);
   return true;
 }

@@ -52,6 +52,9 @@ struct mg_http {
 
 static inline struct mg_http *mg__http(const struct mg_connection *c) { return c->proto_data; }
 
+/* http.c: is the body of the message being read in the buffer, as far as lengths tell? */
+bool mg__http_body_has_arrived(const struct mg_connection *c);
+
 /* http_answer.c */
 int mg__http_on_send(struct mg_connection *c, const char *data, size_t len);
 void mg__http_on_sent(struct mg_connection *c);

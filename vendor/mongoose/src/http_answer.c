@@ -280,6 +280,8 @@ static int reply_http(struct mg_connection *c, int status, const char *headers,
   look_at_head(&f, headers, headers_len);
   err = plan_reply(h, status, &f, body_len, &p);
   if (err != MGX_OK) return err;
+  /* A whole answer before the body is there: the rest of it will not be read. */
+  if (!p.chunked && !p.interim && !mg__http_body_has_arrived(c)) p.keep_alive = false;
   if (body_len > SIZE_MAX - headers_len - HEAD_ROOM) return MGX_ENOMEM;
   err = mg__conn_queue_reserve(c, HEAD_ROOM + headers_len + (p.no_body ? 0 : body_len));
   if (err != MGX_OK) return err;
@@ -409,7 +411,7 @@ int mg__http_answer(struct mg_connection *c, int status, const char *head, size_
   if (body_len > SIZE_MAX - head_len - HEAD_ROOM) return MGX_ENOMEM;
   err = mg__conn_queue_reserve(c, HEAD_ROOM + head_len + body_len);
   if (err != MGX_OK) return err;
-  h->keep_alive = h->keep_alive && !f.closes;
+  h->keep_alive = h->keep_alive && !f.closes && mg__http_body_has_arrived(c);
   w = write_at(c);
   put_status(&w, status);
   put(&w, head, head_len);
