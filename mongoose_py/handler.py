@@ -119,15 +119,13 @@ def event_masks(handler: AnyHandler | None, wanted: Iterable[int] | None) -> tup
         TypeError: If *wanted* is not an iterable of integers.
         ValueError: If there is no event of such a number.
     """
+    mask = ALL_EVENTS if wanted is None else _bits(wanted)
     if handler is None:
         return 0, 0
-    mask = accepted_mask = ALL_EVENTS
-    if wanted is not None:
-        mask = accepted_mask = _bits(wanted)
     if isinstance(handler, Handler):
         mask &= _overridden(handler)
         return mask, mask
-    return mask, accepted_mask & ~_POLL if wanted is None else accepted_mask
+    return mask, mask & ~_POLL if wanted is None else mask
 
 
 def _bits(wanted: Iterable[int]) -> int:

@@ -124,6 +124,7 @@ class Manager:
         self._answer_500 = answer_500
         self._limits = limits or Limits()
         self._stopping = False
+        self._closed = False
         self._ref = weakref.ref(self)
         self._lock = RLock()  # re-entrant: signal handlers and finalizers run anywhere
         self._conns: dict[int, Connection] = {}  # all that Python has heard of
@@ -254,6 +255,7 @@ class Manager:
         code = lib.mg_mgr_free(self._mgr)
         if code == lib.MGX_EBUSY:
             raise Error("Cannot close Manager while poll() is active: call stop() instead")
+        self._closed = True
         self._end_all()
         _dispatch.raise_kept()
 
@@ -285,10 +287,13 @@ class Manager:
         """Return how many seconds one may wait before the next :meth:`poll`.
 
         0.0 when work is pending, ``None`` without limit.
+
+        Raises:
+            Error: If the manager is closed.
         """
+        if self._closed:
+            self._check(lib.MGX_ECLOSED, "next_timeout")
         ms: int = lib.mgx_mgr_next_timeout(self._mgr)
-        if ms < -1:
-            self._check(ms, "next_timeout")
         return None if ms < 0 else ms / 1000
 
     def _check(self, code: int, doing: str, err: Any = None) -> None:

@@ -366,6 +366,7 @@ CALLS: dict[str, Callable[[Manager], object]] = {
     "wakeup": lambda m: m.wakeup(1),
     "timer_add": lambda m: m.timer_add(1, print),
     "fileno": lambda m: m.fileno(),
+    "next_timeout": lambda m: m.next_timeout(),
 }
 
 
