@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mongoose_py import logs
 from mongoose_py._mongoose_cffi import ffi, lib
-from mongoose_py.events import MG_EV_CLOSE, MG_EV_ERROR, MG_EV_RESOLVE
+from mongoose_py.events import MG_EV_CLOSE, MG_EV_ERROR, MG_EV_HTTP_MSG, MG_EV_RESOLVE
 from mongoose_py.http import HttpMessage
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ managers: dict[int, weakref.ref[Manager]] = {}
 kept: dict[int, BaseException] = {}  # by thread: C is entered and left on the same one
 
 _buffer = ffi.buffer
+_unpack = ffi.unpack
 
 
 def raise_kept() -> None:
@@ -135,17 +136,17 @@ def _deliver_error(manager: Manager, conn: Connection, message: str) -> None:
 def mgpy_on_http(tag: int, number: int, ev: int, raw: Any) -> None:
     """Deliver a request or a response.
 
-    The hot path, so what the other callbacks share is written out here: a call into
-    Python costs as much as four of these lines. The manager is alive, for it polls.
+    The hot path, so what the other callbacks share is written out here and below: a
+    call costs as much as four of these lines. The manager is alive, for it polls.
     """
     manager: Any = managers[tag]()
+    message = HttpMessage()
+    message._raw = raw
     try:
         conn = manager._conns[number]
     except KeyError:
         conn = manager._adopt(number)
     target = conn._target
-    message = HttpMessage()
-    message._raw = raw
     try:
         fn = target.fn
         if fn is None:
@@ -153,11 +154,61 @@ def mgpy_on_http(tag: int, number: int, ev: int, raw: Any) -> None:
         else:
             fn(conn, ev, message)
     except BaseException as exc:
-        failed(manager, exc, conn, ev)
-        if manager._answer_500:
-            lib.mgx_http_fail(manager._mgr, number)
+        _failed_http(manager, exc, conn, ev)
     finally:
         message._raw = None
+
+
+def _outside_batch(
+    kind: type[BaseException], exc: BaseException, traceback: TracebackType | None
+) -> int:
+    """Keep an exception like :func:`_outside`; return how many messages were delivered."""
+    _outside(kind, exc, traceback)
+    names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
+    ids, number, conn = names.get("ids"), names.get("number"), names.get("conn")
+    if ids is None or number is None:
+        return 0
+    begun = conn is not None and conn._id == number  # else the exception came before
+    delivered: int = ids.index(number) + begun
+    return delivered
+
+
+@ffi.def_extern(onerror=_outside_batch)  # type: ignore[untyped-decorator]
+def mgpy_on_http_batch(tag: int, numbers: Any, events: Any, count: int) -> int:
+    """Deliver the requests of a turn, one of each connection; return how many."""
+    manager: Any = managers[tag]()
+    conns = manager._conns
+    ids = _unpack(numbers, count)
+    for number, raw in zip(ids, _unpack(events, count)):
+        message = HttpMessage()
+        message._raw = raw
+        try:
+            conn = conns[number]
+        except KeyError:
+            conn = manager._adopt(number)
+        if conn._ended:  # by the handler of another one, a moment ago
+            continue
+        target = conn._target
+        try:
+            fn = target.fn
+            if fn is None:
+                target.with_data[MG_EV_HTTP_MSG](conn, message)
+            else:
+                fn(conn, MG_EV_HTTP_MSG, message)
+        except BaseException as exc:
+            _failed_http(manager, exc, conn, MG_EV_HTTP_MSG)
+            if kept:  # the loop is to be left; the others come in its next turn
+                delivered: int = ids.index(number) + 1
+                return delivered
+        finally:
+            message._raw = None
+    return count
+
+
+def _failed_http(manager: Manager, exc: BaseException, conn: Connection, ev: int) -> None:
+    failed(manager, exc, conn, ev)
+    if manager._answer_500 and conn._id:
+        lib.mgx_http_fail(manager._mgr, conn._id)
 
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]

@@ -57,6 +57,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_core",
+        "_ended",
         "_host",
         "_id",
         "_manager",
@@ -66,6 +67,7 @@ class Connection:
     )
 
     _id: int  # 0 once closed
+    _ended: bool  # close(), drain() or error() was called: requests in hand are dropped
     _mgr: Any  # struct mg_mgr *
     _core: int  # keeps what _mgr points at
     _manager: weakref.ref[Manager]
@@ -74,6 +76,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._id = 0
+        self._ended = False
         self.userdata: Any = None
 
     @classmethod
@@ -240,13 +243,17 @@ class Connection:
 
     def close(self) -> None:
         """Close without sending what waits. ``MG_EV_CLOSE`` comes from the loop."""
-        if self._id:
-            lib.mgx_close(self._mgr, self._id)
+        number = self._id
+        if number:
+            self._ended = True
+            lib.mgx_close(self._mgr, number)
 
     def drain(self) -> None:
         """Close once everything queued has been sent."""
-        if self._id:
-            lib.mgx_drain(self._mgr, self._id)
+        number = self._id
+        if number:
+            self._ended = True
+            lib.mgx_drain(self._mgr, number)
 
     def error(self, message: str) -> None:
         """Raise ``MG_EV_ERROR`` with *message* on this connection and close it.
@@ -256,6 +263,7 @@ class Connection:
         """
         text = as_bytes(message, "message")
         number = self._open_id()
+        self._ended = True
         self._check(lib.mgx_conn_error(self._mgr, number, text, len(text)), "error")
 
     def pause(self) -> None:
@@ -598,7 +606,7 @@ class Connection:
         stale = "HttpMessage is not valid for this event"
         if not isinstance(message, http.HttpMessage):
             raise TypeError(f"message must be an HttpMessage, not {type(message).__name__}")
-        if not message:
+        if not message or message._raw.conn != self._id:
             raise ValueError(stale)
         texts = {
             "root": _path(root, "path"),

@@ -108,6 +108,15 @@ struct mg_http_message {
   size_t num_headers;
 };
 
+/* The same message for a binding that decodes the head by itself: flat, since
+ * to follow a nested struct costs a binding more than to cut a string. */
+struct mgx_http_event {
+  uint64_t conn;
+  struct mg_http_message *msg;
+  const char *head, *body;
+  size_t head_len, body_len;
+};
+
 /* An address in text form. */
 struct mgx_addr {
   char ip[112]; /* "127.0.0.1", "::1", "fe80::1%2", or a unix socket's path; NUL-terminated */
@@ -124,7 +133,13 @@ struct mgx_callbacks {
    * streamed bodies, MG_EV_WAKEUP. */
   void (*on_data)(uint32_t tag, uint64_t conn, int ev, const char *data, size_t len);
   /* MG_EV_HTTP_HDRS, MG_EV_HTTP_MSG. */
-  void (*on_http)(uint32_t tag, uint64_t conn, int ev, struct mg_http_message *msg);
+  void (*on_http)(uint32_t tag, uint64_t conn, int ev, const struct mgx_http_event *event);
+  /* Two or more MG_EV_HTTP_MSG of as many server connections, ready in the same turn:
+   * conns[i] is events[i].conn. To enter a language once for all of them costs less.
+   * Returns how many were delivered, in order; the others come in the next turn.
+   * NULL: they come one by one. */
+  size_t (*on_http_batch)(uint32_t tag, const uint64_t *conns,
+                          const struct mgx_http_event *events, size_t count);
   /* MG_EV_RESOLVE: best address first. */
   void (*on_resolve)(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
   /* MG_EV_CLOSE; wanted == 0: not in the mask, but the binding knows this

@@ -20,6 +20,7 @@ struct mg_connection *mg__conn_new(struct mg_mgr *mgr) {
   c->fd = c->file = -1;
   c->interest = ~0u;
   c->linger_left = MG_LINGER_BYTES;
+  c->input_result = 1;
   mg__link_init(&c->todo);
   mg__link_init(&c->dirty);
   mg__link_init(&c->polls);

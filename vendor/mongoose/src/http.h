@@ -35,6 +35,8 @@ struct mg_http {
   bool in_headers;  /* MG_EV_HTTP_HDRS is running */
   bool in_loop;     /* http.c is at work and will look at recv again by itself */
   struct mg_http_message *running; /* of the event that runs, or NULL */
+  bool is_whole;    /* the message ends at recv[whole_used]; its event is still due */
+  size_t whole_used;
 
   int answer;
   uint64_t answer_left;

@@ -523,6 +523,7 @@ static int sent_head(struct mg_connection *c, struct mg_http *h, const char *dat
     io->len = before; /* nothing is sent: as if never asked */
   else if (h->answer != MG_ANSWER_HEAD)
     mg__iobuf_free(&c->mgr->pool, io);
+  mg__iobuf_settle(&c->mgr->pool, io);
   return err;
 }
 

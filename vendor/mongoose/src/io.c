@@ -29,8 +29,13 @@ void mg__io_input(struct mg_connection *c, bool grown) {
     c->kept = 0;
     if (c->linger_left == 0) mg__conn_close(c);
   } else if (c->proto != NULL) {
-    c->quiet_read = false;
+    grown = grown || c->input_grown;
+    c->quiet_read = c->input_grown = false;
     c->proto->on_data(c);
+    if (c->is_posted) { /* goes on in mg__io_resume() */
+      c->input_grown = grown;
+      return;
+    }
     if (grown && c->proto != NULL && !c->quiet_read && !c->is_closing) mg__emit(c, MG_EV_READ);
     if (c->proto == NULL && !c->is_closing) input_raw(c); /* a tunnel began */
   } else if (!c->is_udp) {
@@ -86,6 +91,16 @@ static int read_stream(struct mg_connection *c, bool *grown) {
   return 1;
 }
 
+/* Behind the last bytes: the end or an error, if read_stream() met one. */
+static void input_done(struct mg_connection *c, int result) {
+  c->input_result = 1;
+  if (result > 0 || c->is_closing) return;
+  input_end(c);
+  if (result == 0 || c->is_closing) return;
+  if (result != -ECONNRESET && result != -EPIPE) fail_system(c, result);
+  mg__conn_close(c); /* a reset is an end of stream, not an error */
+}
+
 static void ready_stream(struct mg_connection *c, unsigned what) {
   bool grown = false;
   int result;
@@ -94,16 +109,20 @@ static void ready_stream(struct mg_connection *c, unsigned what) {
     return;
   }
   result = read_stream(c, &grown);
+  mg__iobuf_trim(&c->mgr->pool, &c->recv);
   if (result < 0) c->is_reset = true;
-  if (grown) mg__io_input(c, true);
-  if (result > 0 || c->is_closing) {
-    if (!grown) mg__iobuf_settle(&c->mgr->pool, &c->recv);
-    return;
-  }
-  input_end(c);
-  if (result == 0 || c->is_closing) return;
-  if (result != -ECONNRESET && result != -EPIPE) fail_system(c, result);
-  mg__conn_close(c); /* a reset is an end of stream, not an error */
+  if (grown)
+    mg__io_input(c, true);
+  else
+    mg__iobuf_settle(&c->mgr->pool, &c->recv);
+  c->input_result = result;
+  if (!c->is_posted) input_done(c, result);
+}
+
+void mg__io_resume(struct mg_connection *c) {
+  c->is_posted = false;
+  if (!c->is_closing) mg__io_input(c, false);
+  if (!c->is_posted) input_done(c, c->input_result);
 }
 
 static void ready_lingering(struct mg_connection *c) {
@@ -301,7 +320,6 @@ static void flush_done(struct mg_connection *c) {
     c->file = -1;
   }
   c->stall_at = 0;
-  mg__iobuf_settle(&c->mgr->pool, &c->send);
   if (c->proto != NULL && c->proto->on_sent != NULL) c->proto->on_sent(c);
   if (c->is_draining && mg__conn_unsent(c) == 0) mg__conn_close(c);
 }
@@ -311,6 +329,7 @@ void mg__io_flush(struct mg_connection *c) {
   ssize_t n = 1;
   if (c->is_connecting || c->fd < 0 || c->is_udp || c->is_listening) {
     if (c->is_draining && !c->is_connecting) mg__conn_close(c);
+    mg__iobuf_settle(&c->mgr->pool, &c->send);
     return;
   }
   while (mg__conn_unsent(c) > 0 && budget > 0) {
@@ -330,6 +349,7 @@ void mg__io_flush(struct mg_connection *c) {
       mg__emit(c, MG_EV_WRITE);
     }
   }
+  mg__iobuf_settle(&c->mgr->pool, &c->send);
   if (mg__conn_unsent(c) == 0)
     flush_done(c);
   else if (n > 0)

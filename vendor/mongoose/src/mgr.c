@@ -54,10 +54,22 @@ bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len
   return emit_end(c);
 }
 
-bool mg__emit_http(struct mg_connection *c, int ev, struct mg_http_message *msg) {
+bool mg__emit_http(struct mg_connection *c, int ev, const struct mgx_http_event *event) {
   emit_begin(c);
-  c->mgr->cb->on_http(c->mgr->tag, c->id, ev, msg);
+  c->mgr->cb->on_http(c->mgr->tag, c->id, ev, event);
   return emit_end(c);
+}
+
+size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
+                           const struct mgx_http_event *events, size_t count) {
+  size_t done;
+  for (size_t i = 0; i < count; i++) c[i]->is_known = true; /* each is busy already */
+  mgr->emitting++;
+  mg__unlock(mgr);
+  done = mgr->cb->on_http_batch(mgr->tag, conns, events, count);
+  mg__lock(mgr);
+  mgr->emitting--;
+  return done;
 }
 
 bool mg__emit_resolve(struct mg_connection *c) {
@@ -380,6 +392,10 @@ static void put_back(struct mg_link *list, struct mg_link *rest) {
   mg__link_splice(list, rest);
 }
 
+static void run_posted(struct mg_mgr *mgr) {
+  if (mgr->posted > 0) mgr->run_posted(mgr);
+}
+
 static void run_todo(struct mg_mgr *mgr) {
   struct mg_link batch;
   mg__link_init(&batch);
@@ -389,10 +405,12 @@ static void run_todo(struct mg_mgr *mgr) {
     mg__link_del(&c->todo);
     c->busy++;
     mg__emit_deferred(c);
-    if (!c->is_closing) mg__io_input(c, false);
+    if (!c->is_closing && !c->is_posted) mg__io_input(c, false);
     c->busy--;
+    if (mgr->posted_full) mgr->run_posted(mgr);
   }
   put_back(&mgr->todo, &batch);
+  run_posted(mgr);
 }
 
 static void run_deadlines(struct mg_mgr *mgr) {
@@ -431,7 +449,9 @@ static void run_ready(struct mg_mgr *mgr, int count) {
     c->busy++;
     mg__io_ready(c, mgr->ready[i].what);
     c->busy--;
+    if (mgr->posted_full) mgr->run_posted(mgr);
   }
+  run_posted(mgr);
 }
 
 static void run_dirty(struct mg_mgr *mgr) {

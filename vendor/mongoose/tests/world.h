@@ -35,9 +35,18 @@ static void world_data(uint32_t tag, uint64_t conn, int ev, const char *data, si
   (void) tag;
   note(conn, ev, data, n);
 }
-static void world_http(uint32_t tag, uint64_t conn, int ev, struct mg_http_message *msg) {
+static void world_http(uint32_t tag, uint64_t conn, int ev, const struct mgx_http_event *event) {
   (void) tag;
-  note(conn, ev, msg->uri.buf, msg->uri.len);
+  note(conn, ev, event->msg->uri.buf, event->msg->uri.len);
+}
+static size_t world_batch(uint32_t tag, const uint64_t *conns,
+                          const struct mgx_http_event *events, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    CHECK(conns[i] == events[i].conn);
+    world_http(tag, conns[i], MG_EV_HTTP_MSG, &events[i]);
+    if (world.mgr->leave) return i + 1;
+  }
+  return count;
 }
 static void world_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *a, size_t n) {
   (void) tag;
@@ -56,7 +65,8 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 }
 
 static const struct mgx_callbacks world_callbacks = {
-    world_event, world_data, world_http, world_resolve, world_close, world_timer, world_log};
+    world_event, world_data,  world_http,  world_batch,
+    world_resolve, world_close, world_timer, world_log};
 
 static const uint32_t all_events = ~(1u << MG_EV_POLL);
 
