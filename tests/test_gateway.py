@@ -143,7 +143,7 @@ def test_a_slow_browser_misses_readings_and_catches_up_by_a_snapshot(gateway: Ga
             if skipped:
                 break
             sender.sendall(flood)  # fills an event to the brim for each that came
-        gateway.send_udp(b"n" * 60 + b"0 4711")
+        sender.sendall(b"n" * 60 + b"0 4711\n")  # behind the flood: a datagram could overtake it
         received = b""
         while not re.search(rb'event: snapshot\r?\n.*"value": 4711', received):
             received = received[-(1 << 20) :] + slow.recv(1 << 16)
