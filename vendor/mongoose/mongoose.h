@@ -209,6 +209,9 @@ size_t mgx_mgr_conns(struct mg_mgr *mgr, uint64_t *ids, size_t cap);
 /* Send `Date` in the answers of the HTTP server (default true). */
 void mgx_mgr_set_date(struct mg_mgr *mgr, bool on);
 
+/* Beside the events in a mask: MG_EV_READ comes only where it carries data. */
+enum { MGX_READ_WITH_DATA_SHIFT = 31 };
+
 /* Handlers: what the binding calls a handler is a number and two event masks
  * (bit 1 << MG_EV_...) to the core: one for the connections it is set on, one
  * for accepted connections. Number 0 is the default handler of the manager;

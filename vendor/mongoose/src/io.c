@@ -36,7 +36,9 @@ void mg__io_input(struct mg_connection *c, bool grown) {
       c->input_grown = grown;
       return;
     }
-    if (grown && c->proto != NULL && !c->quiet_read && !c->is_closing) mg__emit(c, MG_EV_READ);
+    if (grown && c->proto != NULL && !c->quiet_read && !c->is_closing &&
+        !mg__wants(c, MGX_READ_WITH_DATA_SHIFT))
+      mg__emit(c, MG_EV_READ);
     if (c->proto == NULL && !c->is_closing) input_raw(c); /* a tunnel began */
   } else if (!c->is_udp) {
     input_raw(c);
