@@ -25,6 +25,7 @@ from mongoose_py import (
     MG_EV_READ,
     MG_EV_USER,
     MG_EV_WAKEUP,
+    MG_EV_WRITE,
     Connection,
     Handler,
     HttpMessage,
