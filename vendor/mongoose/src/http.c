@@ -451,6 +451,7 @@ static bool stream_body(struct mg_connection *c, struct mg_http *h) {
   }
   stream_drop(c, h, used);
   if (!is_end) return wait_for_body(c);
+  if (c->is_paused || c->mgr->leave) return false; /* the message comes when it goes on */
   return message_done(c, h, h->head_len, false);
 }
 

@@ -10,6 +10,7 @@ static void input_raw(struct mg_connection *c) {
   size_t len = c->recv.len;
   uint64_t limit = mg__conn_recv_limit(c);
   if (len <= c->kept || c->is_paused || c->is_listening || !mg__wants(c, MG_EV_READ)) return;
+  if (c->mgr->leave) return; /* comes in the next turn */
   c->event_len = len;
   c->keep = 0;
   c->in_read = true;
@@ -97,6 +98,11 @@ static int read_stream(struct mg_connection *c, bool *grown) {
 static void input_done(struct mg_connection *c, int result) {
   c->input_result = 1;
   if (result > 0 || c->is_closing) return;
+  if (c->mgr->leave) { /* before that comes what was not delivered */
+    c->input_result = result;
+    mg__conn_todo(c);
+    return;
+  }
   input_end(c);
   if (result == 0 || c->is_closing) return;
   if (result != -ECONNRESET && result != -EPIPE) fail_system(c, result);
@@ -181,7 +187,8 @@ static void accepted(struct mg_connection *listener, int fd, const struct mg_soc
     return;
   }
   c->busy++;
-  if (mg__emit(c, MG_EV_OPEN)) mg__emit(c, MG_EV_ACCEPT);
+  mg__emit(c, MG_EV_OPEN);
+  if (!c->is_closing) mg__emit(c, MG_EV_ACCEPT);
   if (c->is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
   if (c->proto != NULL && !c->is_closing && c->recv.len == 0) c->proto->on_data(c); /* starts its clock */
   c->busy--;
@@ -343,14 +350,7 @@ void mg__io_flush(struct mg_connection *c) {
     flush_failed(c, n);
     return;
   }
-  if (budget < start && mg__wants(c, MG_EV_WRITE)) {
-    if (c->mgr->leave) {
-      c->deferred |= 1u << MG_EV_WRITE;
-      mg__conn_todo(c);
-    } else {
-      mg__emit(c, MG_EV_WRITE);
-    }
-  }
+  if (budget < start) mg__emit(c, MG_EV_WRITE);
   mg__iobuf_settle(&c->mgr->pool, &c->send);
   if (mg__conn_unsent(c) == 0)
     flush_done(c);

@@ -26,6 +26,11 @@ static bool emit_end(struct mg_connection *c) {
   return !c->is_closing && !c->mgr->leave;
 }
 
+/* Another thread is polling, or the loop is being left. */
+static bool emit_later(const struct mg_mgr *mgr) {
+  return !mg__may_emit(mgr) || (mgr->is_polling && mgr->leave);
+}
+
 static bool defer(struct mg_connection *c, int ev) {
   c->deferred |= 1u << ev;
   mg__conn_todo(c);
@@ -34,14 +39,14 @@ static bool defer(struct mg_connection *c, int ev) {
 
 bool mg__emit(struct mg_connection *c, int ev) {
   if (!mg__wants(c, ev)) return !c->is_closing && !c->mgr->leave;
-  if (!mg__may_emit(c->mgr)) return defer(c, ev);
+  if (emit_later(c->mgr)) return defer(c, ev);
   emit_begin(c);
   c->mgr->cb->on_event(c->mgr->tag, c->id, ev);
   return emit_end(c);
 }
 
 bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len) {
-  if (!mg__may_emit(c->mgr)) { /* of these only MG_EV_ERROR can come from another thread */
+  if (emit_later(c->mgr)) { /* of these only MG_EV_ERROR: the others wait where their data is */
     c->error_text = mg__malloc(len + 1);
     if (c->error_text != NULL) {
       memcpy(c->error_text, data, len);
@@ -75,7 +80,7 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
-  if (!mg__may_emit(c->mgr)) return defer(c, MG_EV_RESOLVE);
+  if (emit_later(c->mgr)) return defer(c, MG_EV_RESOLVE);
   mg__addr_text(&c->rem, &addr);
   emit_begin(c);
   c->mgr->cb->on_resolve(c->mgr->tag, c->id, &addr, 1);
@@ -94,7 +99,8 @@ static void emit_deferred_error(struct mg_connection *c) {
 }
 
 void mg__emit_deferred(struct mg_connection *c) {
-  static const int order[] = {MG_EV_OPEN, MG_EV_RESOLVE, MG_EV_CONNECT, MG_EV_WRITE, MG_EV_ERROR};
+  static const int order[] = {MG_EV_OPEN, MG_EV_ACCEPT, MG_EV_RESOLVE, MG_EV_CONNECT,
+                              MG_EV_READ, MG_EV_WRITE,  MG_EV_ERROR};
   for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && c->deferred != 0; i++) {
     uint32_t bit = 1u << order[i];
     if ((c->deferred & bit) == 0) continue;
@@ -302,6 +308,7 @@ int mg_mgr_free(struct mg_mgr *mgr) {
   while (!mg__link_empty(&mgr->conns)) { /* a handler may open new ones: they go too */
     struct mg_connection *c = MG_CONTAINER(mgr->conns.prev, struct mg_connection, link);
     c->is_draining = false; /* no lingering */
+    mgr->leave = false;     /* whatever a handler raised: all are told */
     mg__conn_finish(c);
   }
   mg__log_flush(mgr);
@@ -405,7 +412,7 @@ static void run_todo(struct mg_mgr *mgr) {
     mg__link_del(&c->todo);
     c->busy++;
     mg__emit_deferred(c);
-    if (!c->is_closing && !c->is_posted) mg__io_input(c, false);
+    if (!c->is_closing && !c->is_posted) mg__io_resume(c);
     c->busy--;
     if (mgr->posted_full) mgr->run_posted(mgr);
   }
@@ -467,7 +474,7 @@ static void run_dirty(struct mg_mgr *mgr) {
       c->busy--;
     }
     if (!c->is_closing) continue;
-    if (c->busy > 0 || (mgr->leave && mg__wants(c, MG_EV_CLOSE)))
+    if (c->busy > 0 || (mgr->leave && (mg__wants(c, MG_EV_CLOSE) || c->deferred != 0)))
       mg__conn_dirty(c); /* its end waits for a turn in which nobody holds it */
     else
       mg__conn_finish(c);
