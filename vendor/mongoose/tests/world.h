@@ -68,7 +68,7 @@ static const struct mgx_callbacks world_callbacks = {
     world_event, world_data,  world_http,  world_batch,
     world_resolve, world_close, world_timer, world_log};
 
-static const uint32_t all_events = ~(1u << MG_EV_POLL);
+static const uint32_t all_events = ~(1u << MG_EV_POLL | 1u << MGX_READ_WITH_DATA_SHIFT);
 
 /* NULL when memory is short. */
 static struct mg_mgr *world_open(const struct mgx_limits *limits, int poller) {
