@@ -352,6 +352,8 @@ struct mg_mgr {
   bool is_closed;
   bool interrupted; /* the next wait ends at once */
   bool leave;       /* mgx_mgr_break() */
+  bool is_forked;   /* mg_mgr_free() runs in a child of the process that made it */
+  pid_t pid;        /* the process that made it */
   void *http_scratch; /* http.c: the messages being looked at; owned */
   /* Events that a protocol holds back to deliver them together: called when it
    * has no room for another one, and at the end of each stage of a turn. */

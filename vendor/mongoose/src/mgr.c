@@ -251,6 +251,7 @@ struct mg_mgr *mgx_mgr_new(uint32_t tag, const struct mgx_callbacks *callbacks,
   mgr->cb = callbacks;
   mgr->os = &mg__os_posix;
   mgr->send_date = true;
+  mgr->pid = getpid();
   if (limits != NULL)
     mgr->limits = *limits;
   else
@@ -303,6 +304,9 @@ int mg_mgr_free(struct mg_mgr *mgr) {
     mg__unlock(mgr);
     return err;
   }
+  /* A forked child gives back its copies of the descriptors; what they stand for, epoll's
+   * list and the file of a unix socket included, is its parent's. */
+  mgr->is_forked = getpid() != mgr->pid;
   mgr->is_polling = true; /* keeps other threads' polls and closes out while handlers run */
   mgr->poller_thread = pthread_self();
   while (!mg__link_empty(&mgr->conns)) { /* a handler may open new ones: they go too */
