@@ -31,6 +31,7 @@ _WANTS_ERROR = 1 << MG_EV_ERROR
 
 # Weak, so that a manager nobody holds goes away and takes its sockets with it.
 managers: dict[int, weakref.ref[Manager]] = {}
+DRAINED, CLOSED = 1, 2  # Connection._ended; 0: neither
 kept: dict[int, BaseException] = {}  # by thread: C is entered and left on the same one
 
 _buffer = ffi.buffer
@@ -99,6 +100,48 @@ def _deliver_plain(manager: Manager, conn: Connection, ev: int) -> None:
         failed(manager, exc, conn, ev)
 
 
+def _outside_batch(
+    kind: type[BaseException], exc: BaseException, traceback: TracebackType | None
+) -> int:
+    """Keep an exception like :func:`_outside`; return how many of a batch were delivered."""
+    _outside(kind, exc, traceback)
+    names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
+    ids, number, conn = names.get("ids"), names.get("number"), names.get("conn")
+    if ids is None or number is None:
+        return 0
+    begun = conn is not None and conn._id == number  # else the exception came before
+    delivered: int = ids.index(number) + begun
+    return delivered
+
+
+@ffi.def_extern(onerror=_outside_batch)  # type: ignore[untyped-decorator]
+def mgpy_on_events(tag: int, numbers: Any, evs: Any, count: int) -> int:
+    """Deliver events without data, one of each connection; return how many."""
+    manager: Any = managers[tag]()
+    conns = manager._conns
+    ids = _unpack(numbers, count)
+    for number, ev in zip(ids, _unpack(evs, count)):
+        try:
+            conn = conns[number]
+        except KeyError:
+            conn = manager._adopt(number)
+        if conn._ended == CLOSED:  # by the handler of another one, a moment ago
+            continue
+        target = conn._target
+        try:
+            fn = target.fn
+            if fn is None:
+                target.without_data[ev](conn)
+            else:
+                fn(conn, ev, None)
+        except BaseException as exc:
+            failed(manager, exc, conn, ev)
+            if kept:  # the loop is to be left; the others come in its next turn
+                delivered: int = ids.index(number) + 1
+                return delivered
+    return count
+
+
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
 def mgpy_on_data(tag: int, number: int, ev: int, data: Any, size: int) -> None:
     """Deliver bytes, or the text of an error."""
@@ -157,20 +200,6 @@ def mgpy_on_http(tag: int, number: int, ev: int, raw: Any) -> None:
         _failed_http(manager, exc, conn, ev)
     finally:
         message._raw = None
-
-
-def _outside_batch(
-    kind: type[BaseException], exc: BaseException, traceback: TracebackType | None
-) -> int:
-    """Keep an exception like :func:`_outside`; return how many messages were delivered."""
-    _outside(kind, exc, traceback)
-    names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
-    ids, number, conn = names.get("ids"), names.get("number"), names.get("conn")
-    if ids is None or number is None:
-        return 0
-    begun = conn is not None and conn._id == number  # else the exception came before
-    delivered: int = ids.index(number) + begun
-    return delivered
 
 
 @ffi.def_extern(onerror=_outside_batch)  # type: ignore[untyped-decorator]

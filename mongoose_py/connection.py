@@ -67,7 +67,7 @@ class Connection:
     )
 
     _id: int  # 0 once closed
-    _ended: bool  # close(), drain() or error() was called: requests in hand are dropped
+    _ended: int  # DRAINED or CLOSED once that was asked for: a batch in hand is cut short
     _mgr: Any  # struct mg_mgr *
     _core: int  # keeps what _mgr points at
     _manager: weakref.ref[Manager]
@@ -76,7 +76,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._id = 0
-        self._ended = False
+        self._ended = 0
         self.userdata: Any = None
 
     @classmethod
@@ -245,14 +245,14 @@ class Connection:
         """Close without sending what waits. ``MG_EV_CLOSE`` comes from the loop."""
         number = self._id
         if number:
-            self._ended = True
+            self._ended = _dispatch.CLOSED
             lib.mgx_close(self._mgr, number)
 
     def drain(self) -> None:
         """Close once everything queued has been sent."""
         number = self._id
         if number:
-            self._ended = True
+            self._ended = self._ended or _dispatch.DRAINED
             lib.mgx_drain(self._mgr, number)
 
     def error(self, message: str) -> None:
@@ -263,7 +263,7 @@ class Connection:
         """
         text = as_bytes(message, "message")
         number = self._open_id()
-        self._ended = True
+        self._ended = _dispatch.CLOSED
         self._check(lib.mgx_conn_error(self._mgr, number, text, len(text)), "error")
 
     def pause(self) -> None:
@@ -420,7 +420,7 @@ class Connection:
         if not number:
             raise ConnectionClosed("Connection has been closed")
         code = _http_reply(self._mgr, number, status_code, head, len(head), body, len(body))
-        if code or _kept:
+        if code:
             self._check_reply(code, status_code, len(body))
 
     def reply_json(

@@ -129,6 +129,10 @@ struct mgx_addr {
 struct mgx_callbacks {
   /* An event without data. */
   void (*on_event)(uint32_t tag, uint64_t conn, int ev);
+  /* Two or more of them in the same stage of a turn, each of another connection. Returns
+   * how many were delivered, in order; the others come in the next turn. NULL: they
+   * come one by one. */
+  size_t (*on_events)(uint32_t tag, const uint64_t *conns, const int *evs, size_t count);
   /* MG_EV_ERROR (always, wanted or not), MG_EV_READ on raw connections and
    * streamed bodies, MG_EV_WAKEUP. */
   void (*on_data)(uint32_t tag, uint64_t conn, int ev, const char *data, size_t len);

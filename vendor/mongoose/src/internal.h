@@ -306,9 +306,19 @@ struct mg_connection {
   bool is_resting;   /* listener: out of descriptors until the deadline */
   bool in_read;      /* MG_EV_READ with data is running */
   bool quiet_read;   /* protocol: these bytes were told by MG_EV_READ already */
-  bool is_posted;    /* an event of it is held back: its input goes on in mg__io_resume() */
+  bool is_blocked;   /* the last write found no room */
+  bool is_posted;    /* a message of it is held back: its input goes on in mg__io_resume() */
   bool input_grown;  /* ... which owes it an MG_EV_READ */
   int input_result;  /* ... and what read_stream() had said: 1, 0, -errno */
+};
+
+enum { MG_EVENT_BATCH = 64 };
+
+struct mg_event_batch { /* events without data that are delivered together */
+  size_t count;
+  struct mg_connection *conns[MG_EVENT_BATCH]; /* busy */
+  uint64_t ids[MG_EVENT_BATCH];
+  int evs[MG_EVENT_BATCH];
 };
 
 struct mg_handler { /* what the binding calls a handler: see mongoose.h */
@@ -344,6 +354,7 @@ struct mg_mgr {
   uint64_t now; /* ms, read once a turn */
   time_t date_at;      /* second that date[] is for */
   char date[40];       /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
+  size_t date_len;
   bool send_date;
   bool is_polling;  /* mg_mgr_poll() is active ... */
   pthread_t poller_thread; /* ... on this thread */
@@ -361,6 +372,7 @@ struct mg_mgr {
   size_t posted;     /* how many there are */
   bool posted_full;
   struct mg_ready ready[MG_EVENTS];
+  struct mg_event_batch events;
   struct mg_log_line *log_first, *log_last; /* log.c: lines waiting for a moment without the lock */
   size_t log_count;
 };
@@ -419,6 +431,7 @@ void mg__io_ready(struct mg_connection *c, unsigned what);
 void mg__io_input(struct mg_connection *c, bool grown); /* hand recv to protocol or handler */
 void mg__io_resume(struct mg_connection *c); /* a posted event was delivered */
 void mg__io_flush(struct mg_connection *c);
+void mg__io_flushed(struct mg_connection *c); /* its second half, behind MG_EV_WRITE */
 void mg__io_timeout(struct mg_connection *c);
 int mg__io_send_datagram(struct mg_connection *c, const char *data, size_t len,
                          struct mgx_error *err);
@@ -430,6 +443,10 @@ static inline bool mg__wants(const struct mg_connection *c, int ev) {
   return (c->mask >> ev) & 1u;
 }
 bool mg__emit(struct mg_connection *c, int ev);
+/* The same, but held back to be delivered together with others of this stage
+ * of the turn. After an MG_EV_WRITE mg__io_flushed() is called. Loop only. */
+void mg__post(struct mg_connection *c, int ev);
+void mg__run_events(struct mg_mgr *mgr);
 bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len);
 bool mg__emit_http(struct mg_connection *c, int ev, const struct mgx_http_event *event);
 size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
@@ -441,7 +458,7 @@ struct mg_handler *mg__handler(struct mg_mgr *mgr, int h); /* NULL: no such one 
 /* May this thread run callbacks now? If not they are left to the loop. */
 bool mg__may_emit(const struct mg_mgr *mgr);
 void mg__interrupt(struct mg_mgr *mgr);
-const char *mg__date_line(struct mg_mgr *mgr); /* with CR LF */
+struct mg_str mg__date_line(struct mg_mgr *mgr); /* with CR LF; "" when switched off */
 
 /* log.c */
 void mg__log(struct mg_mgr *mgr, int level, const char *fmt, ...)

@@ -38,8 +38,8 @@ void mg__io_input(struct mg_connection *c, bool grown) {
       return;
     }
     if (grown && c->proto != NULL && !c->quiet_read && !c->is_closing &&
-        !mg__wants(c, MGX_READ_WITH_DATA_SHIFT))
-      mg__emit(c, MG_EV_READ);
+        mg__wants(c, MG_EV_READ) && !mg__wants(c, MGX_READ_WITH_DATA_SHIFT))
+      mg__post(c, MG_EV_READ);
     if (c->proto == NULL && !c->is_closing) input_raw(c); /* a tunnel began */
   } else if (!c->is_udp) {
     input_raw(c);
@@ -98,6 +98,8 @@ static int read_stream(struct mg_connection *c, bool *grown) {
 static void input_done(struct mg_connection *c, int result) {
   c->input_result = 1;
   if (result > 0 || c->is_closing) return;
+  mg__run_events(c->mgr); /* it may be owed an MG_EV_READ */
+  if (c->is_closing) return;
   if (c->mgr->leave) { /* before that comes what was not delivered */
     c->input_result = result;
     mg__conn_todo(c);
@@ -350,13 +352,21 @@ void mg__io_flush(struct mg_connection *c) {
     flush_failed(c, n);
     return;
   }
-  if (budget < start) mg__emit(c, MG_EV_WRITE);
+  c->is_blocked = n == -EAGAIN;
+  if (budget < start) c->stall_at = 0; /* it took some: the clock starts again */
+  if (budget < start && mg__wants(c, MG_EV_WRITE))
+    mg__post(c, MG_EV_WRITE);
+  else
+    mg__io_flushed(c);
+}
+
+void mg__io_flushed(struct mg_connection *c) {
   mg__iobuf_settle(&c->mgr->pool, &c->send);
   if (mg__conn_unsent(c) == 0)
     flush_done(c);
-  else if (n > 0)
+  else if (!c->is_blocked)
     mg__conn_dirty(c); /* the budget is used up: go on next turn */
-  else if (c->stall_at == 0 || budget < start)
+  else if (c->stall_at == 0)
     mg__conn_stalled(c);
   mg__conn_watch(c);
 }

@@ -87,6 +87,69 @@ bool mg__emit_resolve(struct mg_connection *c) {
   return emit_end(c);
 }
 
+/* Drop those that were closed meanwhile: nothing follows a close but MG_EV_CLOSE. */
+static size_t batch_live(struct mg_event_batch *b) {
+  size_t live = 0;
+  for (size_t i = 0; i < b->count; i++) {
+    struct mg_connection *c = b->conns[i];
+    if (c->is_closing) {
+      c->busy--;
+      continue;
+    }
+    b->conns[live] = c;
+    b->ids[live] = c->id;
+    b->evs[live++] = b->evs[i];
+  }
+  return live;
+}
+
+static size_t batch_deliver(struct mg_mgr *mgr, const struct mg_event_batch *b) {
+  size_t done;
+  if (mgr->leave) return 0;
+  if (b->count == 1 || mgr->cb->on_events == NULL) {
+    for (done = 0; done < b->count && !mgr->leave; done++) mg__emit(b->conns[done], b->evs[done]);
+    return done;
+  }
+  for (size_t i = 0; i < b->count; i++) b->conns[i]->is_known = true;
+  mgr->emitting++;
+  mg__unlock(mgr);
+  done = mgr->cb->on_events(mgr->tag, b->ids, b->evs, b->count);
+  mg__lock(mgr);
+  mgr->emitting--;
+  return done;
+}
+
+/* An event of a batch was delivered, or is left to the next turn. */
+static void batch_over(struct mg_connection *c, int ev, bool is_done) {
+  struct mg_mgr *mgr = c->mgr;
+  if (!is_done) defer(c, ev);
+  if (ev == MG_EV_WRITE && !c->is_closing) mg__io_flushed(c);
+  c->busy--;
+  if (ev != MG_EV_WRITE || !c->is_closing || c->busy > 0 || mgr->leave) return;
+  mg__link_del(&c->dirty);
+  mg__conn_finish(c); /* as the loop does when no event comes between */
+}
+
+void mg__run_events(struct mg_mgr *mgr) {
+  struct mg_event_batch b; /* a copy: what is delivered may post more */
+  while (mgr->events.count > 0) {
+    size_t done;
+    b = mgr->events;
+    mgr->events.count = 0;
+    b.count = batch_live(&b);
+    done = batch_deliver(mgr, &b);
+    for (size_t i = 0; i < b.count; i++) batch_over(b.conns[i], b.evs[i], i < done);
+  }
+}
+
+void mg__post(struct mg_connection *c, int ev) {
+  struct mg_event_batch *b = &c->mgr->events;
+  if (b->count == MG_EVENT_BATCH) mg__run_events(c->mgr);
+  c->busy++;
+  b->conns[b->count] = c;
+  b->evs[b->count++] = ev;
+}
+
 static void emit_deferred_error(struct mg_connection *c) {
   static const char oom[] = "out of memory";
   char *text = c->error_text;
@@ -405,6 +468,7 @@ static void put_back(struct mg_link *list, struct mg_link *rest) {
 
 static void run_posted(struct mg_mgr *mgr) {
   if (mgr->posted > 0) mgr->run_posted(mgr);
+  mg__run_events(mgr);
 }
 
 static void run_todo(struct mg_mgr *mgr) {
@@ -483,6 +547,7 @@ static void run_dirty(struct mg_mgr *mgr) {
     else
       mg__conn_finish(c);
   }
+  mg__run_events(mgr);
 }
 
 int mg_mgr_poll(struct mg_mgr *mgr, int ms) {
@@ -545,18 +610,21 @@ void mgx_mgr_set_date(struct mg_mgr *mgr, bool on) {
   mg__unlock(mgr);
 }
 
-const char *mg__date_line(struct mg_mgr *mgr) {
+struct mg_str mg__date_line(struct mg_mgr *mgr) {
   static const char days[] = "SunMonTueWedThuFriSat";
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
   time_t now;
   struct tm tm;
-  if (!mgr->send_date) return "";
+  int n;
+  if (!mgr->send_date) return (struct mg_str){"", 0};
   now = mgr->os->wall_s();
-  if (now == mgr->date_at || gmtime_r(&now, &tm) == NULL) return mgr->date;
+  if (now == mgr->date_at || gmtime_r(&now, &tm) == NULL)
+    return (struct mg_str){mgr->date, mgr->date_len};
   mgr->date_at = now;
-  snprintf(mgr->date, sizeof(mgr->date), "Date: %.3s, %02u %.3s %04u %02u:%02u:%02u GMT\r\n",
+  n = snprintf(mgr->date, sizeof(mgr->date), "Date: %.3s, %02u %.3s %04u %02u:%02u:%02u GMT\r\n",
            days + 3 * tm.tm_wday, (unsigned) tm.tm_mday % 100, months + 3 * tm.tm_mon,
            (unsigned) (tm.tm_year + 1900) % 10000, (unsigned) tm.tm_hour % 100,
            (unsigned) tm.tm_min % 100, (unsigned) tm.tm_sec % 100);
-  return mgr->date;
+  mgr->date_len = n < 0 ? 0 : (size_t) n; /* every number above is bounded: it fits */
+  return (struct mg_str){mgr->date, mgr->date_len};
 }

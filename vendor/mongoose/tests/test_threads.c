@@ -13,6 +13,11 @@ static void on_event(uint32_t tag, uint64_t conn, int ev) {
   if (ev == MG_EV_ACCEPT) mgx_send(mgr, conn, "hello", 5, NULL);
 }
 
+static size_t on_events(uint32_t tag, const uint64_t *conns, const int *evs, size_t count) {
+  for (size_t i = 0; i < count; i++) on_event(tag, conns[i], evs[i]);
+  return count;
+}
+
 static void on_data(uint32_t tag, uint64_t conn, int ev, const char *data, size_t n) {
   (void) tag;
   if (ev == MG_EV_WAKEUP) {
@@ -52,7 +57,7 @@ static void on_timer(uint32_t tag, uint64_t timer, int active) {
 static void on_log(uint32_t tag, int level, const char *text, size_t n) {
   (void) tag, (void) level, (void) text, (void) n;
 }
-static const struct mgx_callbacks callbacks = {on_event,   on_data,  on_http,  on_batch,
+static const struct mgx_callbacks callbacks = {on_event,   on_events, on_data,  on_http,  on_batch,
                                                on_resolve, on_close, on_timer, on_log};
 
 static void *poll_thread(void *arg) {

@@ -31,6 +31,13 @@ static void world_event(uint32_t tag, uint64_t conn, int ev) {
   (void) tag;
   note(conn, ev, NULL, 0);
 }
+static size_t world_events(uint32_t tag, const uint64_t *conns, const int *evs, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    world_event(tag, conns[i], evs[i]);
+    if (world.mgr->leave) return i + 1;
+  }
+  return count;
+}
 static void world_data(uint32_t tag, uint64_t conn, int ev, const char *data, size_t n) {
   (void) tag;
   note(conn, ev, data, n);
@@ -65,7 +72,7 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 }
 
 static const struct mgx_callbacks world_callbacks = {
-    world_event, world_data,  world_http,  world_batch,
+    world_event, world_events, world_data,  world_http, world_batch,
     world_resolve, world_close, world_timer, world_log};
 
 static const uint32_t all_events = ~(1u << MG_EV_POLL | 1u << MGX_READ_WITH_DATA_SHIFT);
