@@ -38,7 +38,7 @@ from mongoose_py import (
 POLLERS = ["epoll", "poll"]
 
 
-# -- streams --------------------------------------------------------------------------
+# -- streams -----------------------------------------------------------------------------------
 
 
 class LineServer:
@@ -110,7 +110,7 @@ def test_what_nobody_reads_stays_until_it_is_consumed(
     pump(manager, lambda: len(manager.connections) == 1)
 
 
-# -- datagrams ----------------------------------------------------------------------------
+# -- datagrams ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=POLLERS)
@@ -151,7 +151,7 @@ def test_datagrams_of_any_size_come_back_whole_and_one_by_one(
         for number, datagram in enumerate(sent, 1):
             ours.send(datagram)
             pump(manager, partial(_holds, got, number))
-            host, port, _ = listener.local_addr or ("", 0, False)
+            host, port, _ = listener.local_addr
             theirs.sendto(datagram, (host, port))
             pump(manager, partial(_is_readable, theirs))
             assert theirs.recvfrom(65536)[0] == datagram
@@ -159,7 +159,7 @@ def test_datagrams_of_any_size_come_back_whole_and_one_by_one(
     assert got == sent
 
 
-# -- lives ----------------------------------------------------------------------------------
+# -- lives -------------------------------------------------------------------------------------
 
 
 class Life:

@@ -201,7 +201,7 @@ class Target:
 
     def send(self, wire: bytes) -> bytes:
         """Return all that comes back, up to the end that the server makes."""
-        host, port, _ = self.listener.local_addr or ("", 0, False)
+        host, port, _ = self.listener.local_addr
         with closing(socket.create_connection((host, port), DEADLINE)) as sock:
             with suppress(OSError):  # refused in the middle of much
                 sock.sendall(wire)
@@ -275,7 +275,7 @@ def test_an_odd_request_is_one_request_and_the_next_one_follows(
     assert len(target.seen) == 2
 
 
-# -- one that is answered before it is there -------------------------------------------------
+# -- one that is answered before it is there ---------------------------------------------------
 
 
 def test_an_answer_before_the_body_is_there_says_that_the_connection_ends(
@@ -307,7 +307,7 @@ def test_chunks_that_grow_above_the_limit_are_refused(make_manager: Callable[...
     assert refusal.status == 413
 
 
-# -- text that becomes header lines --------------------------------------------------------------
+# -- text that becomes header lines ------------------------------------------------------------
 
 INJECTIONS = [
     "a\r\nX-Injected: 1",
@@ -368,7 +368,7 @@ def test_no_text_becomes_a_header_line_of_a_request(
 ) -> None:
     manager = make_manager()
     listener = manager.listen("tcp://127.0.0.1:0")
-    host, port, _ = listener.local_addr or ("", 0, False)
+    host, port, _ = listener.local_addr
     conn = manager.connect(f"http://{host}:{port}")
     for arguments in (
         (bad,),
