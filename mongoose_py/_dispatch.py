@@ -68,10 +68,24 @@ def _outside(
     A ``KeyboardInterrupt`` can land there. cffi would print it and go on.
     """
     names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
+    manager = _manager(names.get("tag", 0))
+    keep(manager, exc)
+    if manager is not None:
+        _tidy(manager, names)
+
+
+def _tidy(manager: Manager, names: dict[str, Any]) -> None:
+    """Do what does not bear waiting of what the callback had still to do."""
+    number = names.get("number", 0)
     message = names.get("message")
     if message is not None:
         message._raw = None
-    keep(_manager(names.get("tag", 0)), exc)
+    if "wanted" in names:
+        manager._forget(number)
+    elif "active" in names:
+        manager._due(number, bool(names["active"]))
+    elif "raw" in names and "ids" not in names and manager._answer_500:
+        lib.mgx_http_fail(manager._mgr, number)  # the handler may not have got it
 
 
 def _manager(tag: int) -> Manager | None:
@@ -104,12 +118,13 @@ def _outside_batch(
     kind: type[BaseException], exc: BaseException, traceback: TracebackType | None
 ) -> int:
     """Keep an exception like :func:`_outside`; return how many of a batch were delivered."""
-    _outside(kind, exc, traceback)
     names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
     ids, number, conn = names.get("ids"), names.get("number"), names.get("conn")
+    # A message that is still valid has not been given to a handler.
+    begun = conn is not None and conn._id == number and not names.get("message")
+    _outside(kind, exc, traceback)
     if ids is None or number is None:
         return 0
-    begun = conn is not None and conn._id == number  # else the exception came before
     delivered: int = ids.index(number) + begun
     return delivered
 

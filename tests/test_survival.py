@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Callable
 
 import pytest
+from child import child
 from conftest import DEADLINE, dial, exchange, pump, receive_all, running, turns, url_of
 
 from mongoose_py import (
@@ -642,3 +643,85 @@ def test_a_raw_peer_that_sends_no_more_gets_what_is_queued(make_manager: MakeMan
         sock.sendall(b"0123456789" * 1000)
         sock.shutdown(socket.SHUT_WR)
         assert len(receive_all(sock)) == 10_000_000
+
+
+# -- signals at any moment -----------------------------------------------------------------
+
+STORM = """
+import signal
+armed, ticks = False, 0
+
+class Tick(BaseException):
+    pass
+
+def tick(number, frame):
+    global armed, ticks
+    if armed:  # once per poll(), so that what catches it is not hit in turn
+        armed, ticks = False, ticks + 1
+        if ticks == 300:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        raise Tick
+
+def busy(conn, ev, data):
+    if ev == MG_EV_HTTP_MSG:
+        if data.uri == "/quit":
+            quitting.append(1)
+        conn.reply(200, "over" if ticks == 300 else "storm")
+
+quitting = []
+manager = Manager(busy)
+manager.timer_add(1, lambda: None, repeat=True)
+print(manager.listen("http://127.0.0.1:0").local_addr[1], flush=True)
+signal.signal(signal.SIGALRM, tick)
+signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+while not quitting:
+    try:
+        armed = True
+        manager.poll(1000)
+        armed = False
+    except Tick:
+        pass
+for _ in range(5):
+    manager.poll(10)
+left = [conn for conn in manager._conns.values() if conn not in manager.connections]
+assert left == [], left
+"""
+
+
+def test_signals_that_raise_at_any_moment_lose_no_request_and_no_connection() -> None:
+    """Each request is answered, 200 or 500, whatever line the exception hits.
+
+    A connection may end behind an answer: then it hit the handler behind its reply().
+    """
+    statuses = {b"200": 0, b"500": 0}
+    over = False
+    with child(STORM) as server:
+        while not over:
+            with ExitStack() as stack:
+                socks = [stack.enter_context(closing(server.dial())) for _ in range(4)]
+                for count in range(10):
+                    for sock in socks:
+                        with suppress(OSError):
+                            sock.sendall(GET)
+                    answers = {sock: receive_answer(sock) for sock in socks}
+                    assert count > 0 or all(answers.values()), "an end without an answer"
+                    socks = [sock for sock in socks if answers[sock]]
+                    for answer in filter(None, answers.values()):
+                        statuses[answer[9:12]] += 1
+                        over = over or answer.endswith(b"over")
+        server.finish()
+    assert statuses[b"200"] > statuses[b"500"]
+
+
+def receive_answer(sock: socket.socket) -> bytes:
+    """Return an answer, or nothing if the connection has ended."""
+    got = b""
+    while not got.endswith((b"\r\n\r\n", b"storm", b"over")):
+        try:
+            piece = sock.recv(65536)
+        except ConnectionResetError:
+            piece = b""
+        if not piece:
+            return b""
+        got += piece
+    return got
