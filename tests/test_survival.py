@@ -35,6 +35,8 @@ from mongoose_py import (
     Connection,
     ConnectionClosed,
     Error,
+    Handler,
+    HttpMessage,
     Limits,
     Manager,
     event_name,
@@ -304,6 +306,108 @@ def test_an_exception_goes_to_the_error_handler_and_no_event_is_lost(
     scene.ended_in_order()
     assert events_by_side(scene) == undisturbed(make_manager)
     scene.still_serves()
+
+
+class Methods(Handler):
+    """The same scene, played by an object with a method for each event."""
+
+    def __init__(self, handle: Callable[[Connection, int, Any], None]) -> None:
+        self.handle = handle
+
+    def on_error(self, conn: Connection, message: str) -> None:
+        self.handle(conn, MG_EV_ERROR, message)
+
+    def on_open(self, conn: Connection) -> None:
+        self.handle(conn, MG_EV_OPEN, None)
+
+    def on_poll(self, conn: Connection) -> None:
+        self.handle(conn, MG_EV_POLL, None)
+
+    def on_resolve(self, conn: Connection, addresses: Any) -> None:
+        self.handle(conn, MG_EV_RESOLVE, addresses)
+
+    def on_connect(self, conn: Connection) -> None:
+        self.handle(conn, MG_EV_CONNECT, None)
+
+    def on_accept(self, conn: Connection) -> None:
+        self.handle(conn, MG_EV_ACCEPT, None)
+
+    def on_write(self, conn: Connection) -> None:
+        self.handle(conn, MG_EV_WRITE, None)
+
+    def on_close(self, conn: Connection) -> None:
+        self.handle(conn, MG_EV_CLOSE, None)
+
+    def on_http_headers(self, conn: Connection, message: HttpMessage) -> None:
+        self.handle(conn, MG_EV_HTTP_HDRS, message)
+
+    def on_http(self, conn: Connection, message: HttpMessage) -> None:
+        self.handle(conn, MG_EV_HTTP_MSG, message)
+
+    def on_wakeup(self, conn: Connection, data: bytes) -> None:
+        self.handle(conn, MG_EV_WAKEUP, data)
+
+
+IN_METHODS = [place for place in SCENE if place[1] != MG_EV_READ]  # on_read() is for bytes
+
+
+@pytest.mark.parametrize(
+    ("side", "ev"), IN_METHODS, ids=[name for name in IDS if "READ" not in name]
+)
+def test_what_a_method_raises_leaves_the_loop_once_and_no_event_is_lost(
+    make_manager: MakeManager, side: str, ev: int
+) -> None:
+    def act(scene: Scene, conn: Connection) -> None:
+        raise Stop
+
+    def make(handle: Callable[[Connection, int, Any], None], **options: Any) -> Manager:
+        del options["events"]
+        return make_manager(Methods(handle), **options)
+
+    scene = Scene(make, side, ev, act)
+    assert [type(exc) for exc in scene.run()] == [Stop]
+    scene.ended_in_order()
+    assert events_by_side(scene) == undisturbed(make)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, LookupError])
+@pytest.mark.parametrize(
+    "ev", [MG_EV_ACCEPT, MG_EV_HTTP_HDRS, MG_EV_READ, MG_EV_WRITE, MG_EV_CLOSE]
+)
+@pytest.mark.parametrize("culprit", [1, 4, 9])
+def test_an_event_that_fails_takes_no_other_of_its_turn_with_it(
+    make_manager: MakeManager, culprit: int, ev: int, kind: type[BaseException]
+) -> None:
+    seen: dict[Connection, list[str]] = {}
+    count = 0
+
+    def handle(conn: Connection, got: int, data: Any) -> None:
+        nonlocal count
+        if got != MG_EV_POLL and not conn.is_listening:
+            seen.setdefault(conn, []).append(event_name(got)[6:])
+        if got == MG_EV_HTTP_MSG:
+            conn.reply(200, "hello")
+        if got == ev:
+            count += 1
+            if count == culprit:
+                raise kind
+
+    manager = make_manager(handle, error_handler=lambda exc: None, answer_500=False)
+    listener = manager.listen("http://127.0.0.1:0")
+    with ExitStack() as stack:
+        socks = [stack.enter_context(closing(dial(listener))) for _ in range(10)]
+        for sock in socks:
+            sock.sendall(LAST)
+        raised = 0
+        while len(seen) < 10 or len(manager.connections) > 1:
+            try:
+                manager.poll(1000)
+            except kind:
+                raised += 1
+        assert all(receive_all(sock).endswith(b"hello") for sock in socks)
+    assert raised == (kind is not LookupError)
+    whole = ["OPEN", "ACCEPT", "HTTP_HDRS", "HTTP_MSG", "READ", "WRITE", "CLOSE"]
+    assert [sorted(events) for events in seen.values()] == [sorted(whole)] * 10
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Stop, LookupError])

@@ -23,11 +23,20 @@ static void input_raw(struct mg_connection *c) {
                    (unsigned long long) limit);
 }
 
+/* The protocol has taken bytes: their MG_EV_READ comes behind its own events. */
+static void input_told(struct mg_connection *c) {
+  c->input_grown = false;
+  if (c->proto != NULL && !c->quiet_read && !c->is_closing && mg__wants(c, MG_EV_READ) &&
+      !mg__wants(c, MGX_READ_WITH_DATA_SHIFT))
+    mg__post(c, MG_EV_READ);
+}
+
 void mg__io_input(struct mg_connection *c, bool grown) {
   if (c->is_draining) { /* nothing more is delivered, but a peer that goes on sending is bounded */
     c->linger_left -= c->recv.len < c->linger_left ? c->recv.len : c->linger_left;
     mg__iobuf_del(&c->recv, c->recv.len);
     c->kept = 0;
+    if (c->input_grown) input_told(c); /* an answer that was posted has ended it */
     if (c->linger_left == 0) mg__conn_close(c);
   } else if (c->proto != NULL) {
     grown = grown || c->input_grown;
@@ -37,9 +46,7 @@ void mg__io_input(struct mg_connection *c, bool grown) {
       c->input_grown = grown;
       return;
     }
-    if (grown && c->proto != NULL && !c->quiet_read && !c->is_closing &&
-        mg__wants(c, MG_EV_READ) && !mg__wants(c, MGX_READ_WITH_DATA_SHIFT))
-      mg__post(c, MG_EV_READ);
+    if (grown) input_told(c);
     if (c->proto == NULL && !c->is_closing) input_raw(c); /* a tunnel began */
   } else if (!c->is_udp) {
     input_raw(c);
