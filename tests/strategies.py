@@ -246,11 +246,10 @@ def malformed() -> st.SearchStrategy[bytes]:
             b"HTTP/1.1 200 OK\r\n\r\n",
             b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         ]
-    ) | st.builds(
-        bytes.__add__,
+    ) | st.tuples(
         st.sampled_from([b"\0", b"\n", b" ", b"\x16\x03\x01", b"\x80", b"{", b"/", b":"]),
         st.binary(max_size=40),
-    )
+    ).map(b"".join)
 
 
 # -- responses ------------------------------------------------------------------------------
