@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Union
 
 from mongoose_py import _dispatch, http
@@ -608,24 +609,42 @@ class Connection:
             raise TypeError(f"message must be an HttpMessage, not {type(message).__name__}")
         if not message or message._raw.conn != self._id:
             raise ValueError(stale)
-        texts = {
-            "root": _path(root, "path"),
-            "extra_headers": http.raw_header_lines(extra_headers),
-            "mime_types": _mime_types(mime_types),
-            "page404": _path(page404, "page404"),
-        }
+        asked: tuple[Any, ...] = (root, extra_headers, mime_types, page404, bool(listing))
+        try:
+            opts, views = _remembered_serve_options(*asked)
+        except TypeError:  # what cannot be hashed: let it be refused by its name
+            opts, views = _serve_options(*asked)
         number = self._open_id()
-        opts = ffi.new("struct mg_http_serve_opts *", {"listing": bool(listing)})
-        views = []  # what opts points at, until the call is over
-        for name, text in texts.items():
-            views.append(ffi.from_buffer(text))
-            getattr(opts, name).buf = views[-1]
-            getattr(opts, name).len = len(text)
         code: int = serve(self._mgr, number, opts)
+        del views  # opts pointed at them
         if code == _ESTATE:
             raise ValueError(stale)
         self._check(code, "serve")
         return code
+
+
+def _serve_options(
+    root: Path, extra_headers: str, mime_types: str, page404: Path, listing: bool
+) -> tuple[Any, list[Any]]:
+    """Return a ``struct mg_http_serve_opts *`` and what it points at."""
+    texts = {
+        "root": _path(root, "path"),
+        "extra_headers": http.raw_header_lines(extra_headers),
+        "mime_types": _mime_types(mime_types),
+        "page404": _path(page404, "page404"),
+    }
+    opts = ffi.new("struct mg_http_serve_opts *", {"listing": listing})
+    views = []
+    for name, text in texts.items():
+        views.append(ffi.from_buffer(text))
+        getattr(opts, name).buf = views[-1]
+        getattr(opts, name).len = len(text)
+    return opts, views
+
+
+# A server has a few directories and asks for them with every request; to fill the
+# struct takes 11 us, more than to find and open the file.
+_remembered_serve_options = lru_cache(maxsize=64, typed=True)(_serve_options)
 
 
 def _has_body(status_code: int) -> bool:
