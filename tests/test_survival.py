@@ -793,6 +793,20 @@ def test_a_raw_peer_that_sends_no_more_gets_what_is_queued(make_manager: MakeMan
         assert len(receive_all(sock)) == 10_000_000
 
 
+def test_an_answer_arrives_whole_though_its_reader_goes_on_sending(
+    make_manager: MakeManager,
+) -> None:
+    def handle(conn: Connection, ev: int, data: Any) -> None:
+        if ev == MG_EV_HTTP_MSG:
+            conn.reply(200, b"x" * 3_000_000)
+
+    manager = make_manager(handle)
+    listener = manager.listen("http://127.0.0.1:0")
+    with closing(dial(listener)) as sock, running(manager):
+        sock.sendall(LAST + b"x" * 800_000)  # closing on unread bytes would be a reset
+        assert receive_all(sock).endswith(b"\r\n\r\n" + b"x" * 3_000_000)
+
+
 # -- signals at any moment -----------------------------------------------------------------
 
 STORM = """
