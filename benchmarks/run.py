@@ -65,7 +65,7 @@ def main() -> int:
             seconds=1 if args.quick else args.seconds,
             crowds=[n for n in studies.CROWDS if n + SPARE_DESCRIPTORS <= descriptors],
         )
-        sections = [studies.STUDIES[name](bench) for name in args.only or studies.STUDIES]
+        sections = [section(name, bench) for name in args.only or studies.STUDIES]
     minutes = (time.monotonic() - started) / 60
     facts = [
         *machine(),
@@ -77,6 +77,14 @@ def main() -> int:
     if args.write:
         report.write_between_markers(fleet.HERE / "README.md", text)
     return 0
+
+
+def section(name: str, bench: studies.Bench) -> report.Section:
+    """Return a study's section; one that failed does not take the others with it."""
+    try:
+        return studies.STUDIES[name](bench)
+    except (RuntimeError, OSError) as exc:
+        return report.Section(f"The study `{name}` failed", ["reason"], [[str(exc)]])
 
 
 def arguments() -> argparse.Namespace:
