@@ -21,6 +21,8 @@ CALLBACKS = """
 void mgpy_on_event(uint32_t tag, uint64_t conn, int ev);
 void mgpy_on_data(uint32_t tag, uint64_t conn, int ev, const char *data, size_t len);
 void mgpy_on_http(uint32_t tag, uint64_t conn, int ev, struct mg_http_message *msg);
+void mgpy_on_ws_open(uint32_t tag, uint64_t conn, struct mg_http_message *msg);
+void mgpy_on_ws(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
 void mgpy_on_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
 void mgpy_on_close(uint32_t tag, uint64_t conn, int wanted);
 void mgpy_on_timer(uint32_t tag, uint64_t timer, int active);
@@ -41,6 +43,8 @@ static const struct mgx_callbacks mgpy_callbacks = {{
   .on_event = mgpy_on_event,
   .on_data = mgpy_on_data,
   .on_http = mgpy_on_http,
+  .on_ws_open = mgpy_on_ws_open,
+  .on_ws = mgpy_on_ws,
   .on_resolve = mgpy_on_resolve,
   .on_close = mgpy_on_close,
   .on_timer = mgpy_on_timer,

@@ -62,6 +62,9 @@ class HttpMessage:
             if name != "_raw":
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def _switch_off(self) -> None:
+        self._raw = None
+
     def __bool__(self) -> bool:
         return self._raw is not None
 
@@ -140,6 +143,13 @@ class HttpMessage:
             return "; ".join(cookies) if cookies else default
         value = lib.mg_http_get_header(self._raw, wanted, len(wanted))
         return _text(value) if value else default
+
+    def ws_subprotocols(self) -> list[str]:
+        """Return the WebSocket subprotocols that a request offers, the most wanted first."""
+        found = [
+            value for name, value in self.headers() if name.lower() == "sec-websocket-protocol"
+        ]
+        return [name.strip() for name in ",".join(found).split(",") if name.strip()]
 
     def header_var(self, header_name: str, var_name: str) -> str | None:
         """Return a parameter of a header, as ``charset`` of ``Content-Type``.

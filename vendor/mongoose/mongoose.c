@@ -27,3 +27,6 @@
 #include "src/http.c"
 #include "src/http_answer.c"
 #include "src/http_static.c"
+#include "src/ws_codec.c"
+#include "src/ws_handshake.c"
+#include "src/ws.c"

@@ -55,6 +55,12 @@ static int parse_head(struct mg_connection *c, size_t len) {
   return mg__http_parse(c->recv.buf, len, &c->mgr->limits, &s->msg, s->headers, cap);
 }
 
+int mg__http_parse_head(struct mg_connection *c, size_t len, struct mg_http_message **msg) {
+  int n = parse_head(c, len);
+  *msg = c->mgr->http_scratch == NULL ? NULL : &((struct scratch *) c->mgr->http_scratch)->msg;
+  return n;
+}
+
 static bool passed(size_t before, size_t now, uint64_t limit) {
   return limit != 0 && before < limit && now >= limit;
 }

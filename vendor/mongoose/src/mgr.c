@@ -60,6 +60,18 @@ bool mg__emit_http(struct mg_connection *c, int ev, struct mg_http_message *msg)
   return emit_end(c);
 }
 
+bool mg__emit_ws_open(struct mg_connection *c, struct mg_http_message *msg) {
+  emit_begin(c);
+  c->mgr->cb->on_ws_open(c->mgr->tag, c->id, msg);
+  return emit_end(c);
+}
+
+bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len) {
+  emit_begin(c);
+  c->mgr->cb->on_ws(c->mgr->tag, c->id, ev, first, data, len);
+  return emit_end(c);
+}
+
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
@@ -185,6 +197,9 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .body_timeout_ms = 60000,
       .keepalive_timeout_ms = 75000,
       .connect_timeout_ms = 10000,
+      .ws_message = 3 * 1024 * 1024,
+      .ws_close_timeout_ms = 5000,
+      .ws_pong_timeout_ms = 20000,
       .wakeup_payload = 16 * 1024 * 1024,
       .wakeup_queue = 256 * 1024 * 1024,
       .connections = descriptors > 128 ? descriptors - 64 : descriptors / 2,

@@ -239,7 +239,7 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
   c->is_tls = t->url.is_tls;
-  if (t->is_http && !mg__http_attach(c)) {
+  if (opts->ws != NULL ? !mg__ws_begin(c, opts->ws) : t->is_http && !mg__http_attach(c)) {
     mg__conn_free(c);
     return refuse(err, MGX_ENOMEM, 0, "out of memory");
   }
@@ -261,6 +261,8 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     result = refuse(err, MGX_EADDR, 0, "no host");
   if (result == MGX_OK && !t.is_unix && t.url.port == 0)
     result = refuse(err, MGX_EADDR, 0, "the port must be 1..65535");
+  if (result == MGX_OK && t.is_udp && opts->ws != NULL)
+    result = refuse(err, MGX_EADDR, 0, "a WebSocket runs over TCP");
   if (result != MGX_OK) return result;
   mg__lock(mgr);
   if (mgr->is_closed)

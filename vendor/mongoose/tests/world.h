@@ -10,13 +10,14 @@ static struct world {
   struct mg_mgr *mgr;
   char log[65536]; /* "7:OPEN 7:ACCEPT 7:READ(abc) ..." in order */
   size_t len;
+  int first; /* of the last MG_EV_WS_MSG or MG_EV_WS_CTL */
   /* Called for every event, after it was written down; may be NULL. */
   void (*react)(uint64_t conn, int ev, const char *data, size_t n);
 } world;
 
 static const char *event_names[] = {"ERROR", "OPEN",  "POLL",  "RESOLVE",   "CONNECT",
                                     "ACCEPT", "TLS_HS", "READ", "WRITE",     "CLOSE",
-                                    "HTTP_HDRS", "HTTP_MSG", "", "", "", "", "", "", "", "WAKEUP"};
+                                    "HTTP_HDRS", "HTTP_MSG", "WS_OPEN", "WS_MSG", "WS_CTL", "", "", "", "", "WAKEUP"};
 
 static void note(uint64_t conn, int ev, const char *data, size_t n) {
   int room = (int) (sizeof(world.log) - world.len), used;
@@ -39,6 +40,14 @@ static void world_http(uint32_t tag, uint64_t conn, int ev, struct mg_http_messa
   (void) tag;
   note(conn, ev, msg->uri.buf, msg->uri.len);
 }
+static void world_ws_open(uint32_t tag, uint64_t conn, struct mg_http_message *msg) {
+  world_http(tag, conn, MG_EV_WS_OPEN, msg);
+}
+static void world_ws(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t n) {
+  (void) tag;
+  world.first = first;
+  note(conn, ev, data, n);
+}
 static void world_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *a, size_t n) {
   (void) tag;
   CHECK(n == 1);
@@ -56,7 +65,9 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 }
 
 static const struct mgx_callbacks world_callbacks = {
-    world_event, world_data, world_http, world_resolve, world_close, world_timer, world_log};
+    .on_event = world_event, .on_data = world_data, .on_http = world_http,
+    .on_ws_open = world_ws_open, .on_ws = world_ws, .on_resolve = world_resolve,
+    .on_close = world_close, .on_timer = world_timer, .on_log = world_log};
 
 static const uint32_t all_events = ~(1u << MG_EV_POLL);
 
@@ -76,13 +87,13 @@ static void world_end(void) {
 }
 
 static int64_t world_listen(const char *url) {
-  struct mgx_open opts = {0, MGX_HTTP_BY_SCHEME, false};
+  struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return mgx_listen(world.mgr, url, strlen(url), &opts, &err);
 }
 
 static int64_t world_connect(const char *url) {
-  struct mgx_open opts = {0, MGX_HTTP_BY_SCHEME, false};
+  struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return mgx_connect(world.mgr, url, strlen(url), &opts, &err);
 }
