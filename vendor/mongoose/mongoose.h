@@ -408,9 +408,9 @@ int mgx_ws_upgrade(struct mg_mgr *mgr, uint64_t conn, const char *accept, const 
 /* Send one frame, masked on clients. `how`: MGX_WS_... bits. A close frame begins (or
  * ends) the closing handshake: nothing can be sent behind it. MGX_EKIND: not a
  * WebSocket, or not yet; MGX_EINVAL: the opcode, a control frame above 125 bytes, a
- * malformed close payload, a whole text that is not UTF-8; MGX_ESTATE: WEBSOCKET_OP_CONTINUE without a message
- * begun, or the reverse; MGX_ECLOSED, also when a close frame was sent; MGX_ELIMIT,
- * MGX_ENOMEM. */
+ * malformed close payload, a whole text that is not UTF-8; MGX_ESTATE:
+ * WEBSOCKET_OP_CONTINUE without a message begun, or the reverse; MGX_ECLOSED, also
+ * when a close frame was sent; MGX_ELIMIT, MGX_ENOMEM. */
 int mgx_ws_send(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len, int op,
                 unsigned how);
 /* Send the same unfragmented message or ping to many. How many took it: those that

@@ -12,7 +12,7 @@ enum { WS_PONG_BACKLOG = 64 * 1024 }; /* unsent bytes above which only the last 
 /* ---- sending ------------------------------------------------------------------- */
 
 /* Keys come from the system's generator, 64 at a time, and none is used twice. */
-static bool next_key(struct mg_mgr *mgr, uint8_t key[4]) {
+static bool ws_next_key(struct mg_mgr *mgr, uint8_t key[4]) {
   if (mgr->entropy_left == 0) {
     if (!mgr->os->random(mgr->entropy, sizeof(mgr->entropy))) return false;
     mgr->entropy_left = sizeof(mgr->entropy);
@@ -29,7 +29,7 @@ static int ws_queue(struct mg_connection *c, uint8_t first, const char *data, si
   int err = len > SIZE_MAX - MG_WS_MAX_HEADER ? MGX_ENOMEM
                                               : mg__conn_queue_reserve(c, MG_WS_MAX_HEADER + len);
   if (err != MGX_OK) return err;
-  if (c->is_client && !next_key(c->mgr, key)) {
+  if (c->is_client && !ws_next_key(c->mgr, key)) {
     mg__conn_error(c, "WebSocket: the system has no random bytes for a mask");
     return MGX_ECLOSED;
   }
@@ -46,7 +46,7 @@ static int ws_queue(struct mg_connection *c, uint8_t first, const char *data, si
 
 /* Both sides have said that they are done. The server ends the connection, for
  * whoever ends it keeps a port busy for a while; the client waits for that. */
-static void closed_both_ways(struct mg_connection *c) {
+static void ws_closed_both_ways(struct mg_connection *c) {
   if (!c->is_client) mg__conn_drain(c);
 }
 
@@ -56,17 +56,18 @@ static int ws_send_close(struct mg_connection *c, const char *data, size_t len) 
   if (err != MGX_OK) return err;
   w->close_sent = true;
   mg__ws_set_deadline(c);
-  if (w->close_received) closed_both_ways(c);
+  if (w->close_received) ws_closed_both_ways(c);
   return MGX_OK;
 }
 
-static bool is_utf8(const char *data, size_t len) {
+static bool ws_is_utf8(const char *data, size_t len) {
   struct mg_ws_utf8 u = {0, 0, 0};
   return mg__ws_utf8(&u, data, len) && u.need == 0;
 }
 
 /* What a caller asks for, before anything is done about it. */
-static int ws_check_send(const struct mg_ws *w, const char *data, size_t len, int op, unsigned how) {
+static int ws_check_send(const struct mg_ws *w, const char *data, size_t len, int op,
+                         unsigned how) {
   if (op < 0 || op > WEBSOCKET_OP_PONG || (op > WEBSOCKET_OP_BINARY && op < WEBSOCKET_OP_CLOSE))
     return MGX_EINVAL;
   if (w->close_sent) return MGX_ECLOSED;
@@ -77,7 +78,7 @@ static int ws_check_send(const struct mg_ws *w, const char *data, size_t len, in
   if ((op == WEBSOCKET_OP_CONTINUE) != w->in_sending) return MGX_ESTATE;
   if (how & MGX_WS_DEFLATED)
     return op == WEBSOCKET_OP_CONTINUE || !w->may_deflate ? MGX_EINVAL : MGX_OK;
-  return op != WEBSOCKET_OP_TEXT || how != 0 || is_utf8(data, len) ? MGX_OK : MGX_EINVAL;
+  return op != WEBSOCKET_OP_TEXT || how != 0 || ws_is_utf8(data, len) ? MGX_OK : MGX_EINVAL;
 }
 
 static bool ws_is_open(const struct mg_connection *c) {
@@ -113,7 +114,7 @@ int mgx_ws_send(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len,
 }
 
 /* The same frame for everybody is made once; clients need a mask of their own. */
-static int broadcast_one(struct mg_connection *c, const char *head, size_t head_len,
+static int ws_broadcast_one(struct mg_connection *c, const char *head, size_t head_len,
                          const char *data, size_t len, int op) {
   int err;
   if (c == NULL) return MGX_ECLOSED;
@@ -142,7 +143,7 @@ int64_t mgx_ws_broadcast(struct mg_mgr *mgr, const uint64_t *conns, size_t count
   mg__lock(mgr);
   if (mgr->is_closed) sent = MGX_ECLOSED;
   for (size_t i = 0; i < count && sent >= 0; i++)
-    sent += broadcast_one(mg__conn_find(mgr, conns[i]), head, n, data, len, op) == MGX_OK;
+    sent += ws_broadcast_one(mg__conn_find(mgr, conns[i]), head, n, data, len, op) == MGX_OK;
   mg__unlock(mgr);
   return sent;
 }
@@ -159,8 +160,8 @@ static bool ws_fail(struct mg_connection *c, int code, const char *why, size_t w
   struct mg_ws *w = mg__ws(c);
   const char payload[2] = {(char) (code >> 8), (char) code};
   char text[160];
-  int n = snprintf(text, sizeof(text), "WebSocket: %.*s (%d)", (int) (why_len < 120 ? why_len : 120),
-                   why, code);
+  int shown = why_len < 120 ? (int) why_len : 120;
+  int n = snprintf(text, sizeof(text), "WebSocket: %.*s (%d)", shown, why, code);
   if (!w->close_sent) ws_queue(c, MG_WS_FIN | WEBSOCKET_OP_CLOSE, payload, sizeof(payload));
   w->close_sent = w->close_received = true;
   mg__ws_set_deadline(c);
@@ -238,7 +239,7 @@ static bool ws_payload(struct mg_connection *c, struct mg_ws *w) {
 }
 
 /* May this frame come now? NULL: yes. */
-static const char *frame_wrong(const struct mg_connection *c, const struct mg_ws *w,
+static const char *ws_frame_wrong(const struct mg_connection *c, const struct mg_ws *w,
                                const struct mg_ws_frame *f) {
   unsigned op = f->first & MG_WS_OP;
   bool begins = op == WEBSOCKET_OP_TEXT || op == WEBSOCKET_OP_BINARY;
@@ -255,7 +256,8 @@ static bool ws_begin_data(struct mg_connection *c, struct mg_ws *w, const struct
   uint64_t limit = c->mgr->limits.ws_message;
   if (limit != 0 && (w->msg_len > limit || f->len > limit - w->msg_len))
     return ws_bad(c, MG_WS_TOO_BIG, "a message above the ws_message limit");
-  if (f->len > SIZE_MAX / 2 - w->msg_len) return ws_bad(c, MG_WS_TOO_BIG, "a message above all memory");
+  if (f->len > SIZE_MAX / 2 - w->msg_len)
+    return ws_bad(c, MG_WS_TOO_BIG, "a message above all memory");
   if (!w->in_message) {
     w->in_message = true;
     w->first = f->first;
@@ -275,7 +277,7 @@ static bool ws_begin_data(struct mg_connection *c, struct mg_ws *w, const struct
 
 /* Answer a ping. A peer that sends pings and reads nothing gets only the last
  * one answered, which is all that section 5.5.3 asks for. */
-static void answer_ping(struct mg_connection *c, struct mg_ws *w, const char *data, size_t len) {
+static void ws_answer_ping(struct mg_connection *c, struct mg_ws *w, const char *data, size_t len) {
   if (w->close_sent) return;
   w->pong_len = -1;
   if (mg__conn_unsent(c) <= WS_PONG_BACKLOG &&
@@ -286,9 +288,10 @@ static void answer_ping(struct mg_connection *c, struct mg_ws *w, const char *da
 }
 
 /* The status code goes back as it came, the reason need not. */
-static void answer_close(struct mg_connection *c, struct mg_ws *w, const char *data, size_t len) {
+static void ws_answer_close(struct mg_connection *c, struct mg_ws *w, const char *data,
+                            size_t len) {
   if (w->close_sent)
-    closed_both_ways(c);
+    ws_closed_both_ways(c);
   else if (ws_send_close(c, data, len < 2 ? 0 : 2) != MGX_OK)
     mg__conn_close(c);
 }
@@ -304,10 +307,10 @@ static bool ws_control(struct mg_connection *c, struct mg_ws *w, const struct mg
   bad = op == WEBSOCKET_OP_CLOSE ? mg__ws_check_close(data, len) : 0;
   if (bad != 0) return ws_bad(c, bad, "a malformed close frame");
   if (op == WEBSOCKET_OP_CLOSE) w->close_received = true;
-  if (op == WEBSOCKET_OP_PING) answer_ping(c, w, data, len);
+  if (op == WEBSOCKET_OP_PING) ws_answer_ping(c, w, data, len);
   if (mg__wants(c, MG_EV_WS_CTL)) mg__emit_ws(c, MG_EV_WS_CTL, f->first, data, len);
   if (!ws_goes_on(c)) return false;
-  if (op == WEBSOCKET_OP_CLOSE) answer_close(c, w, data, len);
+  if (op == WEBSOCKET_OP_CLOSE) ws_answer_close(c, w, data, len);
   w->at += header_len + len;
   ws_consume(c, w);
   return true;
@@ -318,7 +321,7 @@ static bool ws_frame(struct mg_connection *c, struct mg_ws *w) {
   const char *why = NULL;
   int n = mg__ws_parse(c->recv.buf + w->at, c->recv.len - w->at, &f, &why);
   if (n == 0) return false;
-  if (n > 0) why = frame_wrong(c, w, &f);
+  if (n > 0) why = ws_frame_wrong(c, w, &f);
   if (why != NULL) return ws_bad(c, MG_WS_PROTOCOL, why);
   if (f.first & MG_WS_CONTROL) return ws_control(c, w, &f, (size_t) n);
   return ws_begin_data(c, w, &f, (size_t) n);

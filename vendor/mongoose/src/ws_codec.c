@@ -43,7 +43,8 @@ int mg__ws_parse(const char *buf, size_t len, struct mg_ws_frame *f, const char 
   if (len < 2 + extra) return 0;
   if (extra > 0) length = big_endian(p + 2, extra);
   if (length > INT64_MAX) *why = "a length with its top bit set";
-  if (extra > 0 && length <= (extra == 2 ? 125 : 0xffff)) *why = "a length in more bytes than needed";
+  if (extra > 0 && length <= (extra == 2 ? 125 : 0xffff))
+    *why = "a length in more bytes than needed";
   if (*why != NULL) return -1;
   if (len < n) return 0;
   f->first = p[0];

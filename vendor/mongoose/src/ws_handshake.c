@@ -18,7 +18,7 @@ struct mg_ws_handshake { /* what a client has to remember of its request */
 /* ---- header fields ----------------------------------------------------------------- */
 
 /* The only header of that name: how many there are, *value is the last. */
-static size_t find_field(const struct mg_http_message *msg, const char *name,
+static size_t ws_field(const struct mg_http_message *msg, const char *name,
                          struct mg_str *value) {
   size_t count = 0;
   for (size_t i = 0; i < msg->num_headers; i++) {
@@ -29,20 +29,20 @@ static size_t find_field(const struct mg_http_message *msg, const char *name,
   return count;
 }
 
-static bool is_text(struct mg_str s, const char *text) {
+static bool ws_is(struct mg_str s, const char *text) {
   return s.len == strlen(text) && memcmp(s.buf, text, s.len) == 0;
 }
 
-static bool is_base64(char ch) {
+static bool ws_is_base64(char ch) {
   return (ch >= 'A' && ch <= 'Z') || (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') ||
          ch == '+' || ch == '/';
 }
 
 /* 16 bytes in base64: 22 characters and two of padding. */
-static bool key_ok(struct mg_str key) {
+static bool ws_key_ok(struct mg_str key) {
   if (key.len != 24 || key.buf[22] != '=' || key.buf[23] != '=') return false;
   for (size_t i = 0; i < 22; i++)
-    if (!is_base64(key.buf[i])) return false;
+    if (!ws_is_base64(key.buf[i])) return false;
   return true;
 }
 
@@ -51,11 +51,11 @@ static bool key_ok(struct mg_str key) {
 /* The status to refuse a request with, or 0; section 4.2.1. */
 static int request_refusal(const struct mg_http_message *msg) {
   struct mg_str value = {NULL, 0};
-  if (!is_text(msg->method, "GET") || !is_text(msg->proto, "HTTP/1.1")) return 400;
+  if (!ws_is(msg->method, "GET") || !ws_is(msg->proto, "HTTP/1.1")) return 400;
   if (!mg__http_has_token(msg, "upgrade", "websocket")) return 426;
   if (!mg__http_has_token(msg, "connection", "upgrade")) return 400;
-  if (find_field(msg, "sec-websocket-version", &value) != 1 || !is_text(value, "13")) return 426;
-  return find_field(msg, "sec-websocket-key", &value) == 1 && key_ok(value) ? 0 : 400;
+  if (ws_field(msg, "sec-websocket-version", &value) != 1 || !ws_is(value, "13")) return 426;
+  return ws_field(msg, "sec-websocket-key", &value) == 1 && ws_key_ok(value) ? 0 : 400;
 }
 
 static int refuse_request(struct mg_connection *c, int status) {
@@ -85,7 +85,7 @@ static int queue_101(struct mg_connection *c, const char *accept, const char *he
   return MGX_OK;
 }
 
-static int upgrade_locked(struct mg_connection *c, const char *accept, const char *headers,
+static int ws_upgrade_locked(struct mg_connection *c, const char *accept, const char *headers,
                           size_t len, bool deflate) {
   struct mg_http_message *msg = mg__http_running(c);
   struct mg_ws *w;
@@ -121,7 +121,7 @@ int mgx_ws_upgrade(struct mg_mgr *mgr, uint64_t conn, const char *accept, const 
   int result;
   mg__lock(mgr);
   c = mg__conn_find(mgr, conn);
-  result = c == NULL ? MGX_ECLOSED : upgrade_locked(c, accept, headers, len, deflate);
+  result = c == NULL ? MGX_ECLOSED : ws_upgrade_locked(c, accept, headers, len, deflate);
   mg__unlock(mgr);
   return result;
 }
@@ -167,12 +167,12 @@ static const char *response_wrong(const struct mg_ws_handshake *h,
   size_t count;
   if (!mg__http_has_token(msg, "upgrade", "websocket")) return "no Upgrade: websocket";
   if (!mg__http_has_token(msg, "connection", "upgrade")) return "no Connection: Upgrade";
-  if (find_field(msg, "sec-websocket-accept", &value) != 1 || value.len != MG_WS_ACCEPT ||
+  if (ws_field(msg, "sec-websocket-accept", &value) != 1 || value.len != MG_WS_ACCEPT ||
       memcmp(value.buf, h->accept, MG_WS_ACCEPT) != 0)
     return "Sec-WebSocket-Accept does not fit the key";
-  count = find_field(msg, "sec-websocket-protocol", &value);
+  count = ws_field(msg, "sec-websocket-protocol", &value);
   if (count > 1 || (count == 1 && !was_offered(h, value))) return "a subprotocol nobody offered";
-  *deflate = find_field(msg, "sec-websocket-extensions", &value) > 0;
+  *deflate = ws_field(msg, "sec-websocket-extensions", &value) > 0;
   return *deflate && !h->offers_deflate ? "an extension nobody offered" : NULL;
 }
 
@@ -190,7 +190,7 @@ static int next_response(struct mg_connection *c, struct mg_ws_handshake *h,
   while ((n = mg__http_parse_head(c, c->recv.len, msg)) > 0) {
     struct mg_str version = (*msg)->method, status = (*msg)->uri;
     if (version.len < 5 || memcmp(version.buf, "HTTP/", 5) != 0) break;
-    if (status.buf[0] != '1' || is_text(status, "101")) return n;
+    if (status.buf[0] != '1' || ws_is(status, "101")) return n;
     mg__iobuf_del(&c->recv, (size_t) n);
     h->looked_at = c->recv.len;
   }
@@ -207,7 +207,7 @@ bool mg__ws_handshake_data(struct mg_connection *c) {
   if (c->is_paused || c->is_closing || c->mgr->leave) return false;
   n = next_response(c, w->handshake, &msg);
   if (n <= 0) return false;
-  if (!is_text(msg->uri, "101")) {
+  if (!ws_is(msg->uri, "101")) {
     mg__conn_error(c, "WebSocket handshake failed: the answer is %.*s %.*s", (int) msg->uri.len,
                    msg->uri.buf, (int) (msg->proto.len < 200 ? msg->proto.len : 200),
                    msg->proto.buf);
