@@ -264,11 +264,10 @@ class Deflate:
         """Return what a server agrees to of a request's offers, ``None``: nothing."""
         for params in _extensions(message):
             try:
-                if params.pop("", None) != _NAME:
+                if params.pop("", "") != _NAME:
                     continue
                 bits = _bits(params.pop("server_max_window_bits", "15"))
-                if params.pop("client_max_window_bits", None) is not None:
-                    pass  # any window of theirs fits ours
+                params.pop("client_max_window_bits", None)  # any window of theirs fits ours
                 keeps = params.pop("server_no_context_takeover", None) is None
                 peer_keeps = params.pop("client_no_context_takeover", None) is None
             except ValueError:
@@ -294,7 +293,7 @@ class Deflate:
             return None
         params = found[0]
         try:
-            if len(found) != 1 or params.pop("") != _NAME:
+            if len(found) != 1 or params.pop("", "") != _NAME:
                 raise ValueError
             _bits(params.pop("server_max_window_bits", "15"))
             bits = _bits(params.pop("client_max_window_bits", "15"))
