@@ -639,10 +639,12 @@ def test_other_threads_may_send_while_the_loop_runs(make_manager: Make) -> None:
     conn = echo.conn
     assert conn is not None
     with peer, running(manager):
-        threads = [
-            threading.Thread(target=lambda: [conn.ws_send("x" * 100) for _ in range(200)])
-            for _ in range(4)
-        ]
+
+        def send() -> None:
+            for _ in range(200):
+                conn.ws_send("x" * 100)
+
+        threads = [threading.Thread(target=send) for _ in range(4)]
         for thread in threads:
             thread.start()
         peer.sock.settimeout(10)
@@ -751,6 +753,7 @@ def test_a_silent_peer_is_pinged_and_given_up(make_manager: Make) -> None:
 def test_no_ping_is_sent_by_default(make_manager: Make) -> None:
     manager, listener, _ = serving(make_manager)
     with Peer.of(manager, listener):
+        turns(manager)
         left = manager.next_timeout()
         assert left is None or left > 20  # no deadline but an old one of HTTP's
 
@@ -766,22 +769,21 @@ def answering(
     manager = make_manager()
     heads: list[str] = []
 
-    def server(conn: Connection, data: bytes | None) -> None:
-        head = (data or b"").decode()
-        heads.append(head)
-        key = next(line for line in head.split("\r\n") if "Key" in line).partition(": ")[2]
-        fields = {
-            "upgrade": "Upgrade: websocket",
-            "connection": "Connection: Upgrade",
-            "sec-websocket-accept": f"Sec-WebSocket-Accept: {accept(key)}",
-        }
-        for line in lines:
-            fields[line.partition(":")[0].lower()] = line
-        conn.send("\r\n".join([f"HTTP/1.1 {status}", *fields.values(), "", ""]))
+    class Answering(Handler):
+        def on_read(self, conn: Connection, data: bytes | None) -> None:
+            head = (data or b"").decode()
+            heads.append(head)
+            key = next(line for line in head.split("\r\n") if "Key" in line).partition(": ")[2]
+            fields = {
+                "upgrade": "Upgrade: websocket",
+                "connection": "Connection: Upgrade",
+                "sec-websocket-accept": f"Sec-WebSocket-Accept: {accept(key)}",
+            }
+            for line in lines:
+                fields[line.partition(":")[0].lower()] = line
+            conn.send("\r\n".join([f"HTTP/1.1 {status}", *fields.values(), "", ""]))
 
-    handler = Handler()
-    handler.on_read = server  # type: ignore[method-assign]
-    listener = manager.listen("tcp://127.0.0.1:0", lambda c, e, d: e == 7 and server(c, d))
+    listener = manager.listen("tcp://127.0.0.1:0", Answering())
     url = url_of(listener, "ws") + "/room?id=7#part"
     conn = manager.ws_connect(url.replace("://", options.pop("user", "://")), recorder, **options)
     assert conn.is_client
