@@ -23,7 +23,7 @@ from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.connection import Connection
 from mongoose_py.errors import Error, SystemCallError, failure
 from mongoose_py.handler import Target, check_handler, event_masks
-from mongoose_py.http import request_text
+from mongoose_py.http import header_lines, request_text
 from mongoose_py.limits import Limits, as_struct, ws_message_limit
 from mongoose_py.timer import Timer
 from mongoose_py.url import url_host, url_pass, url_port, url_uri, url_user
@@ -127,6 +127,7 @@ class Manager:
         self._limits = limits or Limits()
         self._ws_limit = ws_message_limit(self._limits)
         self._stopping = False
+        self._closed = False
         self._ref = weakref.ref(self)
         self._lock = RLock()  # re-entrant: signal handlers and finalizers run anywhere
         self._conns: dict[int, Connection] = {}  # all that Python has heard of
@@ -257,6 +258,7 @@ class Manager:
         code = lib.mg_mgr_free(self._mgr)
         if code == lib.MGX_EBUSY:
             raise Error("Cannot close Manager while poll() is active: call stop() instead")
+        self._closed = True
         self._end_all()
         _dispatch.raise_kept()
 
@@ -288,10 +290,13 @@ class Manager:
         """Return how many seconds one may wait before the next :meth:`poll`.
 
         0.0 when work is pending, ``None`` without limit.
+
+        Raises:
+            Error: If the manager is closed.
         """
+        if self._closed:
+            self._check(lib.MGX_ECLOSED, "next_timeout")
         ms: int = lib.mgx_mgr_next_timeout(self._mgr)
-        if ms < -1:
-            self._check(ms, "next_timeout")
         return None if ms < 0 else ms / 1000
 
     def _check(self, code: int, doing: str, err: Any = None) -> None:
@@ -429,7 +434,7 @@ class Manager:
         kept = [
             ffi.from_buffer(part)
             for part in (
-                request_text("GET", path, _host_line(text, True), pairs, b""),
+                request_text("GET", path, _host_line(text, True), header_lines(pairs), b""),
                 websocket.accept_for(key),
                 ",".join(offered).encode(),
             )

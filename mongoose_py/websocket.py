@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mongoose_py._mongoose_cffi import lib
-from mongoose_py.http import header_lines, header_pairs
+from mongoose_py.http import header_bytes, header_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -189,7 +189,7 @@ def upgrade_headers(
         pairs.append(("Sec-WebSocket-Protocol", chosen))
     if deflate is not None:
         pairs.append(("Sec-WebSocket-Extensions", deflate.answer))
-    return header_lines(pairs)
+    return header_bytes(pairs)
 
 
 def request_pairs(

@@ -20,6 +20,7 @@ struct mg_connection *mg__conn_new(struct mg_mgr *mgr) {
   c->fd = c->file = -1;
   c->interest = ~0u;
   c->linger_left = MG_LINGER_BYTES;
+  c->input_result = 1;
   mg__link_init(&c->todo);
   mg__link_init(&c->dirty);
   mg__link_init(&c->polls);
@@ -143,7 +144,7 @@ int mg__conn_queue_reserve(struct mg_connection *c, size_t len) {
 
 int mg__conn_queue_exact(struct mg_connection *c, size_t len) {
   if (backlog_full(c, len)) return MGX_ELIMIT;
-  return mg__iobuf_reserve_exact(&c->mgr->pool, &c->send, len) ? MGX_OK : MGX_ENOMEM;
+  return mg__iobuf_reserve(&c->mgr->pool, &c->send, len) ? MGX_OK : MGX_ENOMEM;
 }
 
 int mg__conn_queue(struct mg_connection *c, const void *data, size_t len) {
@@ -222,11 +223,11 @@ void mg__conn_detach(struct mg_connection *c) {
 
 static void conn_close_socket(struct mg_connection *c) {
   if (c->fd < 0) return;
-  if (c->interest != ~0u) c->mgr->poller_ops->del(c->mgr->poller, c->fd);
+  if (c->interest != ~0u && !c->mgr->is_forked) c->mgr->poller_ops->del(c->mgr->poller, c->fd);
   c->interest = ~0u;
   c->mgr->os->close(c->fd);
   c->fd = -1;
-  if (c->unlink_path != NULL) unlink(c->unlink_path);
+  if (c->unlink_path != NULL && !c->mgr->is_forked) unlink(c->unlink_path);
 }
 
 /* After our last byte the peer may still be sending; closing now would make

@@ -461,11 +461,12 @@ void mg__ws_attach(struct mg_connection *c, struct mg_ws *w) {
 }
 
 void mg__ws_open(struct mg_connection *c, struct mg_http_message *msg) {
+  struct mgx_http_event event = mg__http_event(c, msg);
   struct mg_ws *w = mg__ws(c);
   mg__free(w->handshake);
   w->handshake = NULL;
   w->heard_at = c->mgr->now;
   c->is_websocket = true;
   mg__ws_set_deadline(c);
-  if (mg__wants(c, MG_EV_WS_OPEN)) mg__emit_ws_open(c, msg);
+  if (mg__wants(c, MG_EV_WS_OPEN)) mg__emit_ws_open(c, &event);
 }
