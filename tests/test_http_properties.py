@@ -44,8 +44,10 @@ from mongoose_py import (
     MG_EV_HTTP_MSG,
     MG_EV_READ,
     Connection,
+    ConnectionClosed,
     Error,
     HttpMessage,
+    Limits,
     Manager,
 )
 
@@ -83,16 +85,21 @@ def bytes_there(sock: socket.socket) -> bytes | None:
 class Server:
     """A listener that writes down what its handler is called with."""
 
-    def __init__(self, poller: str | None) -> None:
-        self.manager = Manager(self.handle, poller=poller)
+    def __init__(self, poller: str | None, limits: Limits | None = None) -> None:
+        self.manager = Manager(self.handle, poller=poller, limits=limits)
         self.listener = self.manager.listen("http://127.0.0.1:0")
         self.answer: Answer = echo
+        self.later: list[Callable[[], object]] = []  # to do behind the next turn
+        self.pauses: list[bool] = []  # at which of the next events to pause
         self.seen: list[Seen] = []
         self.heads: list[Seen] = []
         self.errors: list[str] = []
         self.streamed: list[bytes] | None = None  # pieces of bodies; None: not asked for
 
     def handle(self, conn: Connection, ev: int, data: Any) -> None:
+        if self.pauses and ev != MG_EV_CLOSE and self.pauses.pop():
+            conn.pause()
+            self.later.append(conn.resume)
         if ev == MG_EV_HTTP_HDRS:
             self.heads.append(seen_in(data))
             if self.streamed is not None:
@@ -111,15 +118,22 @@ class Server:
             conn.close()
         self.wait_for_close()
         self.answer, self.streamed = answer, None
-        self.seen, self.heads, self.errors = [], [], []
+        self.seen, self.heads, self.errors, self.later = [], [], [], []
 
     def wait_for_close(self) -> None:
         pump(self.manager, lambda: self.manager.connections == (self.listener,))
 
-    def ask(self, pieces: list[bytes], answer: Answer = echo, stream: bool = False) -> bytes:
+    def ask(
+        self,
+        pieces: list[bytes],
+        answer: Answer = echo,
+        stream: bool = False,
+        pauses: list[bool] | None = None,
+    ) -> bytes:
         """Send *pieces* and the end of the stream; return all that comes back."""
         self.reset(answer)
         self.streamed = [] if stream else None
+        self.pauses = pauses or []
         got = bytearray()
         with closing(dial(self.listener)) as sock:
             for piece in pieces:
@@ -127,7 +141,7 @@ class Server:
                     sock.sendall(piece)
                 except OSError:  # refused and closed already: the answer is there
                     break
-                self.manager.poll(0)
+                self.turn(0)
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
             self.read_to_end(sock, got)
@@ -142,7 +156,14 @@ class Server:
                 return
             got += data or b""
             assert monotonic() < deadline, f"no end after {bytes(got)!r}"
-            self.manager.poll(0 if data else 10)
+            self.turn(0 if data or self.later else 10)
+
+    def turn(self, ms: float) -> None:
+        self.manager.poll(ms)
+        later, self.later = self.later, []
+        for call in later:
+            with suppress(ConnectionClosed):
+                call()
 
     def events(self) -> tuple[list[Seen], list[Seen], list[str]]:
         heads = [head._replace(body=b"") for head in self.heads]  # so far, so depends on cuts
@@ -204,6 +225,59 @@ def test_a_streamed_body_is_the_same_in_any_split(one_server: Server, data: st.D
     assert one_server.streamed == [seen.body for seen in wanted]
     assert one_server.events() == ([seen._replace(body=b"") for seen in wanted],) * 2 + ([],)
     assert [answer.status for answer in answers] == [200] * len(wanted)
+
+
+@given(st.data())
+def test_answers_that_come_later_are_the_same(one_server: Server, data: st.DataObject) -> None:
+    stream = data.draw(pipelines())
+    asked = [seen.method for seen in requests_in(stream)]
+    at_once = final(responses_in(one_server.ask([stream]), asked))
+    events = one_server.events()
+
+    def echo_later(conn: Connection, message: HttpMessage) -> None:
+        body, headers = message.body_bytes, {"X-Uri": message.uri}
+        one_server.later.append(lambda: conn.reply(200, body, headers))
+
+    assert (
+        final(responses_in(one_server.ask(data.draw(cuts(stream)), echo_later), asked)) == at_once
+    )
+    assert one_server.events() == events
+
+
+@given(st.data(), st.booleans(), st.lists(st.booleans(), max_size=30))
+def test_pauses_change_nothing_but_the_time(
+    server: Server, data: st.DataObject, stream: bool, pauses: list[bool]
+) -> None:
+    wire = data.draw(pipelines())
+    asked = [seen.method for seen in requests_in(wire)]
+    without = final(responses_in(server.ask([wire], stream=stream), asked))
+    events, bodies_before = server.events(), server.streamed
+    got = server.ask(data.draw(cuts(wire)), stream=stream, pauses=pauses)
+    assert final(responses_in(got, asked)) == without
+    assert (server.events(), server.streamed) == (events, bodies_before)
+
+
+@pytest.fixture(scope="module")
+def strict_server() -> Iterator[Server]:
+    """Return a server whose every limit is near."""
+    limits = Limits(
+        recv_buffer=120, header_bytes=100, request_line=30, header_count=3, chunk_extension=4
+    )
+    one = Server(None, limits)
+    with one.manager:
+        yield one
+
+
+@given(st.data())
+def test_limits_never_leave_a_peer_waiting(strict_server: Server, data: st.DataObject) -> None:
+    stream = data.draw(pipelines())
+    wanted = requests_in(stream)
+    for pieces in ([stream], data.draw(cuts(stream))):
+        got = strict_server.ask(pieces, stream=data.draw(st.booleans()))
+        *answers, last = final(responses_in(got, [seen.method for seen in strict_server.seen]))
+        assert [answer.status for answer in answers] == [200] * len(answers)
+        assert last.status in (200, 400, 413, 414, 431)
+        assert len(strict_server.seen) == len(wanted) or last.status != 200
 
 
 @given(st.data())

@@ -53,7 +53,7 @@ serve()
     with child(program) as server, ExitStack() as stack:
         socks = [stack.enter_context(closing(server.dial())) for _ in range(100)]
         assert [server.ask("/", sock) for sock in socks[:30]] == ["hello"] * 30
-        assert float(server.ask("/cpu", socks[0])) < 0.15
+        assert float(server.ask("/cpu", socks[0])) < 0.05  # spinning takes most of 0.3
         for sock in socks[1:60]:
             sock.close()
         assert [server.ask("/", sock) for sock in socks[60:]] == ["hello"] * 40

@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 import pytest
 from child import child
-from conftest import DEADLINE, dial, exchange, pump, receive_all, running, turns, url_of
+from conftest import DEADLINE, dial, exchange, pump, receive_all, running, turns, udp_socket, url_of
 
 from mongoose_py import (
     MG_EV_ACCEPT,
@@ -442,6 +442,50 @@ def test_one_request_that_fails_takes_no_other_of_its_turn_with_it(
     assert len(served) == len({*served}) == 10
     assert sum(answer.endswith(b"hello") for answer in answers) == 9
     assert sum(answer.startswith(b"HTTP/1.1 500 ") for answer in answers) == 1
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, LookupError])
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_bytes_that_come_while_a_handler_fails_are_delivered(
+    make_manager: MakeManager, scheme: str, kind: type[BaseException]
+) -> None:
+    got: list[bytes] = []
+    raised: list[BaseException] = []
+
+    def handle(conn: Connection, ev: int, data: Any) -> None:
+        if ev == MG_EV_READ:
+            got.append(data)
+            if len(got) % 2:
+                raise kind
+
+    manager = make_manager(handle, error_handler=raised.append)
+    listener = manager.listen(f"{scheme}://127.0.0.1:0")
+    with closing(udp_socket() if scheme == "udp" else dial(listener)) as sock:
+        sock.connect(listener.local_addr[:2]) if scheme == "udp" else None
+        for number in range(20):
+            sock.sendall(b"%03d" % number)
+            if scheme == "tcp":  # datagrams wait for each other
+                pump_through(manager, kind, lambda n=number: len(got) > n, raised)
+        pump_through(manager, kind, lambda: len(got) == 20, raised)
+    assert got == [b"%03d" % number for number in range(20)]
+    assert [type(exc) for exc in raised] == [kind] * 10
+
+
+def pump_through(
+    manager: Manager,
+    kind: type[BaseException],
+    until: Callable[[], object],
+    raised: list[BaseException],
+) -> None:
+    """Poll on, whatever comes out of it, until *until()* is true."""
+    for _ in range(200):
+        if until():
+            return
+        try:
+            manager.poll(50)
+        except kind as exc:
+            raised.append(exc)
+    raise AssertionError("it did not happen")
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, Stop])
