@@ -1,4 +1,4 @@
-r"""Serve and speak HTTP, TCP and UDP from one event loop written in C.
+r"""Serve and speak HTTP, WebSocket, TCP and UDP from one event loop written in C.
 
 ::
 
@@ -67,6 +67,15 @@ from mongoose_py.url import (
     url_uri,
     url_user,
 )
+from mongoose_py.websocket import (
+    WEBSOCKET_OP_BINARY,
+    WEBSOCKET_OP_CLOSE,
+    WEBSOCKET_OP_CONTINUE,
+    WEBSOCKET_OP_PING,
+    WEBSOCKET_OP_PONG,
+    WEBSOCKET_OP_TEXT,
+    WsMessage,
+)
 
 __all__ = [
     "MG_EV_ACCEPT",
@@ -95,6 +104,12 @@ __all__ = [
     "MG_LL_INFO",
     "MG_LL_NONE",
     "MG_LL_VERBOSE",
+    "WEBSOCKET_OP_BINARY",
+    "WEBSOCKET_OP_CLOSE",
+    "WEBSOCKET_OP_CONTINUE",
+    "WEBSOCKET_OP_PING",
+    "WEBSOCKET_OP_PONG",
+    "WEBSOCKET_OP_TEXT",
     "AddressError",
     "Connection",
     "ConnectionClosed",
@@ -105,6 +120,7 @@ __all__ = [
     "Manager",
     "SystemCallError",
     "Timer",
+    "WsMessage",
     "__version__",
     "event_name",
     "http_parse_multipart",

@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from mongoose_py import logs
 from mongoose_py._mongoose_cffi import ffi, lib
-from mongoose_py.events import MG_EV_CLOSE, MG_EV_ERROR, MG_EV_HTTP_MSG, MG_EV_RESOLVE
+from mongoose_py.events import (
+    MG_EV_CLOSE,
+    MG_EV_ERROR,
+    MG_EV_HTTP_MSG,
+    MG_EV_RESOLVE,
+    MG_EV_WS_OPEN,
+)
 from mongoose_py.http import HttpMessage
+from mongoose_py.websocket import COMPRESSED, Deflate, Unacceptable, WsMessage
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -79,7 +86,7 @@ def _tidy(manager: Manager, names: dict[str, Any]) -> None:
     number = names.get("number", 0)
     message = names.get("message")
     if message is not None:
-        message._raw = None
+        message._switch_off()
     if "wanted" in names:
         manager._forget(number)
     elif "active" in names:
@@ -253,6 +260,60 @@ def _failed_http(manager: Manager, exc: BaseException, conn: Connection, ev: int
     failed(manager, exc, conn, ev)
     if manager._answer_500 and conn._id:
         lib.mgx_http_fail(manager._mgr, conn._id)
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_ws_open(tag: int, number: int, raw: Any) -> None:
+    """Deliver a finished handshake, having looked at the extension it agreed on."""
+    manager = _manager(tag)
+    if manager is None:
+        return
+    conn = manager._conns.get(number) or manager._adopt(number)
+    message = HttpMessage()
+    message._raw = raw
+    try:
+        if message.status() == 101:  # a client's: the server has chosen
+            conn._deflate = Deflate.chosen(message)
+        _deliver(manager, conn, MG_EV_WS_OPEN, message)
+    except Unacceptable as exc:
+        _ws_fail(manager, number, exc)
+    finally:
+        message._raw = None
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_ws(tag: int, number: int, ev: int, first: int, data: Any, size: int) -> None:
+    """Deliver a message, a ping, a pong or a close frame. A hot path as well."""
+    manager: Any = managers[tag]()
+    try:
+        conn = manager._conns[number]
+    except KeyError:
+        conn = manager._adopt(number)
+    target = conn._target
+    message = WsMessage()
+    message.data = _unpack(data, size) if size else b""
+    message.raw_flags = first
+    try:
+        if first & COMPRESSED:
+            message.data = conn._deflate.inflate(message.data, first, manager._ws_limit)
+        fn = target.fn
+        if fn is None:
+            target.with_data[ev](conn, message)
+        else:
+            fn(conn, ev, message)
+    except Unacceptable as exc:
+        _ws_fail(manager, number, exc)
+    except BaseException as exc:
+        failed(manager, exc, conn, ev)
+    finally:
+        message.data = b""
+        message.raw_flags = 0
+
+
+def _ws_fail(manager: Manager, number: int, exc: Unacceptable) -> None:
+    """End a connection whose peer sent what C could not look into."""
+    text = str(exc).encode()
+    lib.mgx_ws_fail(manager._mgr, number, exc.code, text, len(text))
 
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]

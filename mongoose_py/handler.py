@@ -18,6 +18,7 @@ from mongoose_py._mongoose_cffi import lib
 if TYPE_CHECKING:
     from mongoose_py.connection import Connection
     from mongoose_py.http import HttpMessage
+    from mongoose_py.websocket import WsMessage
 
 ALL_EVENTS = (1 << events.MG_EV_USER) - 1
 _POLL = 1 << events.MG_EV_POLL
@@ -73,6 +74,15 @@ class Handler:
     def on_http(self, conn: Connection, message: HttpMessage) -> None:
         """``MG_EV_HTTP_MSG``: a whole request or response."""
 
+    def on_ws_open(self, conn: Connection, message: HttpMessage) -> None:
+        """``MG_EV_WS_OPEN``: a WebSocket is there; *message*: request or, on a client, answer."""
+
+    def on_ws_message(self, conn: Connection, message: WsMessage) -> None:
+        """``MG_EV_WS_MSG``: a whole text or binary message."""
+
+    def on_ws_control(self, conn: Connection, message: WsMessage) -> None:
+        """``MG_EV_WS_CTL``: a ping, a pong or the peer's close frame; answered by itself."""
+
     def on_wakeup(self, conn: Connection, data: bytes) -> None:
         """``MG_EV_WAKEUP``: *data* was given to ``Manager.wakeup()`` for *conn*."""
 
@@ -86,6 +96,9 @@ _WITH_DATA = {
     events.MG_EV_READ: "on_read",
     events.MG_EV_HTTP_HDRS: "on_http_headers",
     events.MG_EV_HTTP_MSG: "on_http",
+    events.MG_EV_WS_OPEN: "on_ws_open",
+    events.MG_EV_WS_MSG: "on_ws_message",
+    events.MG_EV_WS_CTL: "on_ws_control",
     events.MG_EV_WAKEUP: "on_wakeup",
 }
 _WITHOUT_DATA = {

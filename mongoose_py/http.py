@@ -78,6 +78,9 @@ class HttpMessage:
         setattr(self, name, value)
         return value
 
+    def _switch_off(self) -> None:
+        self._raw = None
+
     def __bool__(self) -> bool:
         return self._raw is not None
 
@@ -164,6 +167,13 @@ class HttpMessage:
         at += len(wanted) + 3
         return _text(self._head[at : self._head.index(b"\r\n", at)].strip(b" \t"))
 
+    def ws_subprotocols(self) -> list[str]:
+        """Return the WebSocket subprotocols that a request offers, the most wanted first."""
+        found = [
+            value for name, value in self.headers() if name.lower() == "sec-websocket-protocol"
+        ]
+        return [name.strip() for name in ",".join(found).split(",") if name.strip()]
+
     def header_var(self, header_name: str, var_name: str) -> str | None:
         """Return a parameter of a header, as ``charset`` of ``Content-Type``.
 
@@ -218,6 +228,17 @@ def header_lines(headers: Headers) -> list[tuple[str, str]]:
         text = value if type(value) is str and value.isprintable() else _text_value(name, value)
         lines.append((lower_name, f"{name}: {text}\r\n"))
     return lines
+
+
+def header_pairs(headers: Headers) -> list[tuple[str, str]]:
+    """Check *headers* like :func:`header_lines` and return names and values as text."""
+    lines = header_lines(headers)
+    return [(line[: len(name)], line[len(name) + 2 : -2]) for name, line in lines]
+
+
+def header_bytes(headers: Headers) -> bytes:
+    """Check *headers* like :func:`header_lines` and return them as they go on the wire."""
+    return _wire(header_lines(headers))
 
 
 @lru_cache(maxsize=256)  # programs send few names, and those again and again

@@ -10,6 +10,7 @@ from typing import Any
 from mongoose_py._mongoose_cffi import ffi, lib
 
 _MAX_HEADER_COUNT = 1000
+_OPTIONAL = ("ws_message", "connections")  # may be None
 _LARGEST = 2**63 - 1  # of any size or count; as milliseconds 292 million years
 
 
@@ -34,6 +35,12 @@ class Limits:
             does not read.
         keepalive_timeout: Seconds a connection may be idle between two requests.
         connect_timeout: Seconds a TCP connect may take.
+        ws_message: Bytes of a WebSocket message, compressed and not; above it the peer is
+            sent close code 1009. ``None``: as *recv_buffer*.
+        ws_close_timeout: Seconds from our close frame to the end of the connection.
+        ws_idle_timeout: Seconds of silence on a WebSocket before a ping is sent; 0: no
+            pings.
+        ws_pong_timeout: Seconds of silence after that ping; then ``MG_EV_ERROR``.
         wakeup_payload: Bytes of one ``wakeup()``; above it ``ValueError``.
         wakeup_queue: Bytes of all wake-ups that wait for delivery; above it ``wakeup()``
             returns ``False``.
@@ -55,6 +62,10 @@ class Limits:
     body_timeout: float = 60.0
     keepalive_timeout: float = 75.0
     connect_timeout: float = 10.0
+    ws_message: int | None = None
+    ws_close_timeout: float = 5.0
+    ws_idle_timeout: float = 0.0
+    ws_pong_timeout: float = 20.0
     wakeup_payload: int = 16 * 1024 * 1024
     wakeup_queue: int = 256 * 1024 * 1024
     connections: int | None = None
@@ -64,7 +75,7 @@ class Limits:
             value = getattr(self, field.name)
             if field.name.endswith("_timeout"):
                 _check_time(field.name, value)
-            elif value is not None or field.name != "connections":
+            elif value is not None or field.name not in _OPTIONAL:
                 largest = _MAX_HEADER_COUNT if field.name == "header_count" else _LARGEST
                 _check_size(field.name, value, largest)
 
@@ -91,4 +102,10 @@ def as_struct(limits: Limits) -> Any:
             setattr(struct, f"{field.name}_ms", math.ceil(value * 1000))
         elif value is not None:
             setattr(struct, field.name, value)
+    struct.ws_message = ws_message_limit(limits)
     return struct
+
+
+def ws_message_limit(limits: Limits) -> int:
+    """Return how many bytes a WebSocket message may have; 0: any number."""
+    return limits.recv_buffer if limits.ws_message is None else limits.ws_message

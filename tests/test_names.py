@@ -18,6 +18,7 @@ from mongoose_py import (
     HttpMessage,
     Manager,
     Timer,
+    WsMessage,
     _mongoose,
 )
 
@@ -25,7 +26,8 @@ EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_
     WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
-    SystemCallError Timer"""
+    SystemCallError Timer WsMessage"""
+OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
     "event_name": "ev",
     "http_parse_multipart": "body, offset=0",
@@ -63,6 +65,8 @@ METHODS: dict[type, dict[str, str]] = {
         "stop": "",
         "timer_add": "milliseconds, callback, repeat=False, run_now=False",
         "wakeup": "connection_id, data=b''",
+        "ws_broadcast": "conns, data, op=1",
+        "ws_connect": "url, handler=None",
     },
     Connection: {
         "close": "",
@@ -85,6 +89,9 @@ METHODS: dict[type, dict[str, str]] = {
         "serve_file": "message, path, extra_headers='', mime_types=''",
         "set_handler": "handler",
         "stream_body": "",
+        "ws_close": "code=1000, reason=''",
+        "ws_send": "data, op=1",
+        "ws_upgrade": "message, extra_headers=None",
     },
     HttpMessage: {
         "header": "name, default=None",
@@ -92,6 +99,7 @@ METHODS: dict[type, dict[str, str]] = {
         "headers": "",
         "query_var": "name",
         "status": "",
+        "ws_subprotocols": "",
     },
     Timer: {"cancel": ""},
     Handler: {
@@ -108,6 +116,9 @@ METHODS: dict[type, dict[str, str]] = {
         "on_tls": "conn",
         "on_wakeup": "conn, data",
         "on_write": "conn",
+        "on_ws_control": "conn, message",
+        "on_ws_message": "conn, message",
+        "on_ws_open": "conn, message",
     },
 }
 KEYWORDS: dict[tuple[type, str], str] = {
@@ -118,6 +129,9 @@ KEYWORDS: dict[tuple[type, str], str] = {
     (Manager, "listen"): "http events reuse_port",
     (Connection, "serve_dir"): "listing",
     (Connection, "set_handler"): "events",
+    (Connection, "ws_send"): "fin",
+    (Connection, "ws_upgrade"): "subprotocol compression",
+    (Manager, "ws_connect"): "headers subprotocols compression events",
 }
 PROPERTIES: dict[type, str] = {
     Manager: "connections wakeup_id",
@@ -126,6 +140,7 @@ PROPERTIES: dict[type, str] = {
         send_len send_size userdata""",
     HttpMessage: "body_bytes body_text method proto query uri",
     Timer: "active",
+    WsMessage: "close_code close_reason data flags raw_flags text",
 }
 
 
@@ -151,6 +166,7 @@ def by_keyword(function: Any) -> dict[str, Any]:
 def test_all_is_exactly_the_public_names() -> None:
     names = [f"MG_EV_{name}" for name in EVENTS.split()]
     names += [f"MG_LL_{name}" for name in LEVELS.split()]
+    names += [f"WEBSOCKET_OP_{name}" for name in OPCODES.split()]
     names += [*CLASSES.split(), *FUNCTIONS, "__version__"]
     assert sorted(mongoose_py.__all__) == sorted(names)
     assert all(hasattr(mongoose_py, name) for name in names)

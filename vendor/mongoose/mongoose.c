@@ -31,3 +31,6 @@
 #include "src/open_below.c"
 #include "src/http_listing.c"
 #include "src/http_static.c"
+#include "src/ws_codec.c"
+#include "src/ws_handshake.c"
+#include "src/ws.c"

@@ -1,4 +1,4 @@
-/* mongoose.h: one event loop that speaks TCP, UDP and HTTP.
+/* mongoose.h: one event loop that speaks TCP, UDP, HTTP and WebSocket.
  *
  * An independent implementation of the part of the documented Mongoose 7.x C
  * API that a language binding needs (README.md says what that leaves out).
@@ -74,9 +74,9 @@ enum {
   MG_EV_CLOSE,     /* exactly once, last */
   MG_EV_HTTP_HDRS, /* head complete, body not yet */
   MG_EV_HTTP_MSG,  /* whole message */
-  MG_EV_WS_OPEN,
-  MG_EV_WS_MSG,
-  MG_EV_WS_CTL,
+  MG_EV_WS_OPEN,   /* handshake done: the request on servers, the response on clients */
+  MG_EV_WS_MSG,    /* a whole text or binary message */
+  MG_EV_WS_CTL,    /* close, ping or pong */
   MG_EV_MQTT_CMD,
   MG_EV_MQTT_MSG,
   MG_EV_MQTT_OPEN,
@@ -144,6 +144,12 @@ struct mgx_callbacks {
    * NULL: they come one by one. */
   size_t (*on_http_batch)(uint32_t tag, const uint64_t *conns,
                           const struct mgx_http_event *events, size_t count);
+  /* MG_EV_WS_OPEN. */
+  void (*on_ws_open)(uint32_t tag, uint64_t conn, const struct mgx_http_event *event);
+  /* MG_EV_WS_MSG, MG_EV_WS_CTL: unmasked payload; `first` is the first byte of
+   * the (first) frame: FIN 0x80, RSV1 0x40 when compressed, opcode below. Text is
+   * UTF-8 unless compressed; a close frame is well-formed. */
+  void (*on_ws)(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
   /* MG_EV_RESOLVE: best address first. */
   void (*on_resolve)(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
   /* MG_EV_CLOSE; wanted == 0: not in the mask, but the binding knows this
@@ -170,6 +176,10 @@ struct mgx_limits {
                                  that does not read */
   uint64_t keepalive_timeout_ms; /* 75000: idle between two requests */
   uint64_t connect_timeout_ms;   /* 10000: TCP connect */
+  uint64_t ws_message;          /* 3 MiB: one WebSocket message; then it is failed with 1009 */
+  uint64_t ws_close_timeout_ms; /* 5000: from our close frame to the end of the connection */
+  uint64_t ws_idle_timeout_ms;  /* 0: of silence on a WebSocket before a ping is sent */
+  uint64_t ws_pong_timeout_ms;  /* 20000: of silence after that ping; then MG_EV_ERROR */
   uint64_t wakeup_payload;       /* 16 MiB: one wake-up; then MGX_ELIMIT */
   uint64_t wakeup_queue;         /* 256 MiB: all waiting wake-ups; then MGX_ELIMIT */
   uint64_t connections;          /* RLIMIT_NOFILE - 64: then new ones are refused */
@@ -234,10 +244,19 @@ int mgx_handler_drop(struct mg_mgr *mgr, int h);
 
 enum { MGX_HTTP_BY_SCHEME = -1, MGX_HTTP_OFF = 0, MGX_HTTP_ON = 1 };
 
+/* A WebSocket client's handshake. Sent as soon as it is connected. */
+struct mgx_ws_request {
+  struct mg_str head;      /* the whole request */
+  struct mg_str accept;    /* the 28 characters of Sec-WebSocket-Accept that answer its key */
+  struct mg_str protocols; /* subprotocols it offers: names with a comma between two */
+  bool deflate;            /* it offers permessage-deflate, RFC 7692 */
+};
+
 struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
   int handler;       /* number of mgx_handler_add(), 0 the default one */
   int http;          /* MGX_HTTP_... */
   bool reuse_port;   /* listeners: SO_REUSEPORT */
+  const struct mgx_ws_request *ws; /* clients: become a WebSocket; else NULL */
 };
 
 /* Listen at / connect to url. The number of the connection (> 0), or a
@@ -383,6 +402,46 @@ struct mg_http_part {
  * offset, or 0 when no complete part is left. Any thread. */
 size_t mg_http_next_multipart(const char *body, size_t len, size_t ofs, const char *boundary,
                               size_t boundary_len, struct mg_http_part *part);
+
+/* ---- WebSocket: RFC 6455 ----------------------------------------------- */
+
+enum {
+  WEBSOCKET_OP_CONTINUE = 0,
+  WEBSOCKET_OP_TEXT = 1,
+  WEBSOCKET_OP_BINARY = 2,
+  WEBSOCKET_OP_CLOSE = 8,
+  WEBSOCKET_OP_PING = 9,
+  WEBSOCKET_OP_PONG = 10
+};
+
+enum { /* how a message is sent, or-ed */
+  MGX_WS_MORE = 1,     /* more of it follows as WEBSOCKET_OP_CONTINUE */
+  MGX_WS_DEFLATED = 2  /* the payload is compressed, RFC 7692 */
+};
+
+/* Answer the request whose HTTP event is running with 101 and make the connection
+ * a WebSocket; MG_EV_WS_OPEN fires inside the call. `accept`: the 28 characters that
+ * answer its Sec-WebSocket-Key (anything when it has none). `headers`: lines, each
+ * ended by CR LF, checked by the caller. `deflate`: they agree to permessage-deflate.
+ * 1 done; 0: refused with 400 or 426, for it is no proper handshake; MGX_ESTATE: no
+ * such event is running on this thread; MGX_EANSWERED, MGX_ELIMIT, MGX_ENOMEM. */
+int mgx_ws_upgrade(struct mg_mgr *mgr, uint64_t conn, const char *accept, const char *headers,
+                   size_t len, bool deflate);
+/* Send one frame, masked on clients. `how`: MGX_WS_... bits. A close frame begins (or
+ * ends) the closing handshake: nothing can be sent behind it. MGX_EKIND: not a
+ * WebSocket, or not yet; MGX_EINVAL: the opcode, a control frame above 125 bytes, a
+ * malformed close payload, a whole text that is not UTF-8; MGX_ESTATE:
+ * WEBSOCKET_OP_CONTINUE without a message begun, or the reverse; MGX_ECLOSED, also
+ * when a close frame was sent; MGX_ELIMIT, MGX_ENOMEM. */
+int mgx_ws_send(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len, int op,
+                unsigned how);
+/* Send the same unfragmented message or ping to many. How many took it: those that
+ * mgx_ws_send() would refuse are left out. MGX_EINVAL as there, MGX_ECLOSED. */
+int64_t mgx_ws_broadcast(struct mg_mgr *mgr, const uint64_t *conns, size_t count,
+                         const char *data, size_t len, int op);
+/* The payload is unacceptable: send a close frame with this status, raise MG_EV_ERROR
+ * with this text, close. MGX_EKIND, MGX_EINVAL (a code that may not be sent). */
+int mgx_ws_fail(struct mg_mgr *mgr, uint64_t conn, int code, const char *why, size_t len);
 
 /* ---- text: URLs, patterns, JSON --------------------------------------- */
 

@@ -132,9 +132,18 @@ uint64_t mg__conn_unsent(const struct mg_connection *c) {
   return c->send.len + (c->file >= 0 ? c->file_left : 0);
 }
 
-int mg__conn_queue_reserve(struct mg_connection *c, size_t len) {
+static bool backlog_full(const struct mg_connection *c, size_t len) {
   uint64_t limit = c->mgr->limits.send_backlog;
-  if (limit != 0 && (c->send.len > limit || len > limit - c->send.len)) return MGX_ELIMIT;
+  return limit != 0 && (c->send.len > limit || len > limit - c->send.len);
+}
+
+int mg__conn_queue_reserve(struct mg_connection *c, size_t len) {
+  if (backlog_full(c, len)) return MGX_ELIMIT;
+  return mg__iobuf_reserve(&c->mgr->pool, &c->send, len) ? MGX_OK : MGX_ENOMEM;
+}
+
+int mg__conn_queue_exact(struct mg_connection *c, size_t len) {
+  if (backlog_full(c, len)) return MGX_ELIMIT;
   return mg__iobuf_reserve(&c->mgr->pool, &c->send, len) ? MGX_OK : MGX_ENOMEM;
 }
 
@@ -175,13 +184,23 @@ void mg__conn_drain(struct mg_connection *c) {
   mg__conn_dirty(c); /* flushes, and closes when nothing is left */
 }
 
-void mg__conn_fail(struct mg_connection *c, const char *text, size_t len) {
-  if (c->is_closing) return;
-  mg__conn_close(c);
+static void conn_tell_error(struct mg_connection *c, const char *text, size_t len) {
   if (c->is_error) return;
   c->is_error = true;
   mg__log(c->mgr, MG_LL_ERROR, "connection %llu: %.*s", (unsigned long long) c->id, (int) len, text);
   mg__emit_data(c, MG_EV_ERROR, text, len);
+}
+
+void mg__conn_fail(struct mg_connection *c, const char *text, size_t len) {
+  if (c->is_closing) return;
+  mg__conn_close(c);
+  conn_tell_error(c, text, len);
+}
+
+void mg__conn_abandon(struct mg_connection *c, const char *text, size_t len) {
+  if (c->is_closing) return;
+  mg__conn_drain(c);
+  conn_tell_error(c, text, len);
 }
 
 void mg__conn_error(struct mg_connection *c, const char *fmt, ...) {
@@ -215,7 +234,7 @@ static void conn_close_socket(struct mg_connection *c) {
  * the kernel answer with a reset, which can destroy our last bytes on their
  * way. So end our direction and wait, bounded, for the peer's end. */
 static bool conn_linger(struct mg_connection *c) {
-  if (!c->is_draining || c->is_error || c->is_eof || c->is_reset || c->is_udp || c->is_listening ||
+  if (!c->is_draining || c->is_eof || c->is_reset || c->is_udp || c->is_listening ||
       c->is_connecting || c->fd < 0 || mg__conn_unsent(c) > 0)
     return false;
   if (c->mgr->os->shutdown_write(c->fd) < 0) return false;

@@ -75,6 +75,12 @@ static int parse_head(struct mg_connection *c, size_t len) {
                         s->headers + s->headers_used, cap);
 }
 
+int mg__http_parse_head(struct mg_connection *c, size_t len, struct mg_http_message **msg) {
+  int n = parse_head(c, len);
+  *msg = c->mgr->http_scratch == NULL ? NULL : current_message(c->mgr);
+  return n;
+}
+
 static bool passed(size_t before, size_t now, uint64_t limit) {
   return limit != 0 && before < limit && now >= limit;
 }
@@ -94,8 +100,7 @@ static bool head_has_news(struct mg_connection *c, struct mg_http *h) {
 
 /* ---- events -------------------------------------------------------------------- */
 
-static struct mgx_http_event http_event(const struct mg_connection *c,
-                                        struct mg_http_message *msg) {
+struct mgx_http_event mg__http_event(const struct mg_connection *c, struct mg_http_message *msg) {
   struct mgx_http_event event = {c->id,         msg,           msg->head.buf,
                                  msg->body.buf, msg->head.len, msg->body.len};
   return event;
@@ -104,7 +109,7 @@ static struct mgx_http_event http_event(const struct mg_connection *c,
 /* Fire an event with a message; false: the connection is not ours to go on with. */
 static bool http_emit(struct mg_connection *c, int ev, struct mg_http_message *msg) {
   struct mg_http *h = mg__http(c);
-  struct mgx_http_event event = http_event(c, msg);
+  struct mgx_http_event event = mg__http_event(c, msg);
   if (!mg__wants(c, ev)) return !c->is_closing;
   h->running = msg;
   h->in_headers = ev == MG_EV_HTTP_HDRS;
@@ -286,7 +291,7 @@ static void post(struct mg_connection *c, struct mg_http *h, size_t used) {
   s->conns[mgr->posted] = c;
   s->ids[mgr->posted] = c->id;
   s->used[mgr->posted] = used;
-  s->events[mgr->posted] = http_event(c, msg);
+  s->events[mgr->posted] = mg__http_event(c, msg);
   s->headers_used += msg->num_headers;
   mgr->posted++;
   mgr->posted_full = mgr->posted == HTTP_BATCH || s->headers_used > HTTP_BATCH_HEADERS;

@@ -328,7 +328,7 @@ int mgx_http_reply(struct mg_mgr *mgr, uint64_t conn, int status, const char *he
     err = MGX_EINVAL;
   else if (c->is_listening)
     err = MGX_OK; /* nobody to answer */
-  else if (c->is_udp || (c->proto != NULL && c->is_client))
+  else if (c->is_udp || c->is_websocket || (c->proto != NULL && c->is_client))
     err = MGX_EKIND;
   else if (c->proto == &mg__proto_http)
     err = reply_http(c, status, headers, headers_len, body, body_len);
@@ -391,7 +391,7 @@ int mgx_http_chunk(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t l
   c = mg__conn_find(mgr, conn);
   if (c == NULL || c->is_closing)
     err = MGX_ECLOSED;
-  else if (c->is_listening || c->is_udp)
+  else if (c->is_listening || c->is_udp || (c->proto != NULL && c->proto != &mg__proto_http))
     err = MGX_EKIND;
   else if (c->proto == &mg__proto_http)
     err = chunk_http(c, data, len);

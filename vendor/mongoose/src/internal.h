@@ -5,7 +5,7 @@
  *   os_posix.c poller_*.c   the operating system, behind struct mg_os
  *   iobuf.c idmap.c heap.c list (below)   data structures
  *   mgr.c conn.c net.c timer.c wakeup.c log.c   the loop: knows no protocol
- *   http_*.c                a protocol: struct mg_proto is how the loop calls it
+ *   http_*.c ws_*.c         protocols: struct mg_proto is how the loop calls them
  *   utf8.c url.c match.c json.c multipart.c   text: no manager at all
  *
  * Everything named mg__ runs with the manager's lock held, unless it takes no
@@ -55,6 +55,7 @@ enum {
   MG_ACCEPT_PAUSE_MS = 100, /* a listener rests this long when descriptors run out */
   MG_EVENTS = 512,          /* readiness reports per turn */
   MG_MAX_HEADERS = 1000,    /* ceiling of limits.header_count */
+  MG_ENTROPY = 256,         /* random bytes fetched at a time */
 };
 
 #define MG_CONTAINER(ptr, type, field) ((type *) (void *) ((char *) (ptr) - offsetof(type, field)))
@@ -371,6 +372,8 @@ struct mg_mgr {
   void (*run_posted)(struct mg_mgr *mgr);
   size_t posted;     /* how many there are */
   bool posted_full;
+  uint8_t entropy[MG_ENTROPY]; /* ws.c: random bytes, each used once */
+  size_t entropy_left;
   struct mg_ready ready[MG_EVENTS];
   struct mg_event_batch events;
   struct mg_log_line *log_first, *log_last; /* log.c: lines waiting for a moment without the lock */
@@ -403,11 +406,17 @@ void mg__conn_drain(struct mg_connection *c);
 void mg__conn_error(struct mg_connection *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void mg__conn_fail(struct mg_connection *c, const char *text, size_t len);
+/* Fire MG_EV_ERROR (once per connection), but let what is queued leave before
+ * it closes: it tells the peer why. */
+void mg__conn_abandon(struct mg_connection *c, const char *text, size_t len);
 /* Append to the send queue without asking the protocol. 0, MGX_ELIMIT,
  * MGX_ENOMEM: all or nothing. */
 int mg__conn_queue(struct mg_connection *c, const void *data, size_t len);
 /* Room for n more bytes, so that queueing them can't fail. */
 int mg__conn_queue_reserve(struct mg_connection *c, size_t len);
+/* The same for one of many that get these bytes at once: an empty queue takes no
+ * more memory than it needs. */
+int mg__conn_queue_exact(struct mg_connection *c, size_t len);
 /* Send file[ofs..ofs+len) after what is queued; owns the descriptor from now on. */
 void mg__conn_queue_file(struct mg_connection *c, int file, uint64_t ofs, uint64_t len);
 /* Unsent bytes, the file's included. */
@@ -451,6 +460,8 @@ bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len
 bool mg__emit_http(struct mg_connection *c, int ev, const struct mgx_http_event *event);
 size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
                            const struct mgx_http_event *events, size_t count);
+bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event);
+bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
 bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
 void mg__emit_deferred(struct mg_connection *c);
 void mg__emit_close(struct mg_connection *c);
@@ -553,6 +564,8 @@ const char *mg__http_reason(int status); /* "" when unknown */
 extern const struct mg_proto mg__proto_http;
 /* Make c speak HTTP; false: OOM. */
 bool mg__http_attach(struct mg_connection *c);
+/* msg, flat. */
+struct mgx_http_event mg__http_event(const struct mg_connection *c, struct mg_http_message *msg);
 /* The message of the HTTP event that runs on c now, or NULL. */
 struct mg_http_message *mg__http_running(struct mg_connection *c);
 /* Begin an answer to the pending request for a file: writes the status line, Date,
@@ -561,5 +574,13 @@ struct mg_http_message *mg__http_running(struct mg_connection *c);
  * body that follows by mg__conn_queue_file() pass NULL. 0 or as mgx_http_reply(). */
 int mg__http_answer(struct mg_connection *c, int status, const char *head, size_t head_len,
                     const char *body, size_t body_len);
+/* Parse the head at the front of recv[0..len) as mg__http_parse() does; *msg is good
+ * until the next head of this manager is parsed. */
+int mg__http_parse_head(struct mg_connection *c, size_t len, struct mg_http_message **msg);
+
+/* ws_handshake.c */
+/* Make c, a client without a protocol, a WebSocket: its request is queued. false:
+ * OOM; c is to be freed. */
+bool mg__ws_begin(struct mg_connection *c, const struct mgx_ws_request *request);
 
 #endif

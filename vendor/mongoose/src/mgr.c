@@ -65,6 +65,18 @@ bool mg__emit_http(struct mg_connection *c, int ev, const struct mgx_http_event 
   return emit_end(c);
 }
 
+bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event) {
+  emit_begin(c);
+  c->mgr->cb->on_ws_open(c->mgr->tag, c->id, event);
+  return emit_end(c);
+}
+
+bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len) {
+  emit_begin(c);
+  c->mgr->cb->on_ws(c->mgr->tag, c->id, ev, first, data, len);
+  return emit_end(c);
+}
+
 size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
                            const struct mgx_http_event *events, size_t count) {
   size_t done;
@@ -266,6 +278,9 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .body_timeout_ms = 60000,
       .keepalive_timeout_ms = 75000,
       .connect_timeout_ms = 10000,
+      .ws_message = 3 * 1024 * 1024,
+      .ws_close_timeout_ms = 5000,
+      .ws_pong_timeout_ms = 20000,
       .wakeup_payload = 16 * 1024 * 1024,
       .wakeup_queue = 256 * 1024 * 1024,
       .connections = descriptors > 128 ? descriptors - 64 : descriptors / 2,

@@ -243,12 +243,13 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
     if (fd < 0) return refuse(err, MGX_ESYSTEM, -fd, "%s", strerror(-fd));
   }
   c = mg__conn_new(mgr);
-  if (c == NULL || (t->is_http && !mg__http_attach(c))) {
+  if (c != NULL) c->is_client = true;
+  if (c == NULL ||
+      (opts->ws != NULL ? !mg__ws_begin(c, opts->ws) : t->is_http && !mg__http_attach(c))) {
     if (fd >= 0) mgr->os->close(fd);
     if (c != NULL) mg__conn_free(c);
     return refuse(err, MGX_ENOMEM, 0, "out of memory");
   }
-  c->is_client = true;
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
   c->is_tls = t->url.is_tls;
@@ -273,6 +274,8 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     result = refuse(err, MGX_EADDR, 0, "no host");
   if (result == MGX_OK && !t.is_unix && t.url.port == 0)
     result = refuse(err, MGX_EADDR, 0, "the port must be 1..65535");
+  if (result == MGX_OK && t.is_udp && opts->ws != NULL)
+    result = refuse(err, MGX_EADDR, 0, "a WebSocket runs over TCP");
   if (result != MGX_OK) return result;
   mg__lock(mgr);
   if (mgr->is_closed)

@@ -57,8 +57,10 @@ static void on_timer(uint32_t tag, uint64_t timer, int active) {
 static void on_log(uint32_t tag, int level, const char *text, size_t n) {
   (void) tag, (void) level, (void) text, (void) n;
 }
-static const struct mgx_callbacks callbacks = {on_event,   on_events, on_data,  on_http,  on_batch,
-                                               on_resolve, on_close, on_timer, on_log};
+static const struct mgx_callbacks callbacks = {
+    .on_event = on_event, .on_events = on_events,   .on_data = on_data,
+    .on_http = on_http,   .on_http_batch = on_batch, .on_resolve = on_resolve,
+    .on_close = on_close, .on_timer = on_timer,     .on_log = on_log};
 
 static void *poll_thread(void *arg) {
   (void) arg;
@@ -69,7 +71,7 @@ static void *poll_thread(void *arg) {
 static int64_t open_url(int64_t (*call)(struct mg_mgr *, const char *, size_t,
                                         const struct mgx_open *, struct mgx_error *),
                         const char *url) {
-  struct mgx_open opts = {0, MGX_HTTP_BY_SCHEME, false};
+  struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return call(mgr, url, strlen(url), &opts, &err);
 }

@@ -10,13 +10,14 @@ static struct world {
   struct mg_mgr *mgr;
   char log[65536]; /* "7:OPEN 7:ACCEPT 7:READ(abc) ..." in order */
   size_t len;
+  int first; /* of the last MG_EV_WS_MSG or MG_EV_WS_CTL */
   /* Called for every event, after it was written down; may be NULL. */
   void (*react)(uint64_t conn, int ev, const char *data, size_t n);
 } world;
 
 static const char *event_names[] = {"ERROR", "OPEN",  "POLL",  "RESOLVE",   "CONNECT",
                                     "ACCEPT", "TLS_HS", "READ", "WRITE",     "CLOSE",
-                                    "HTTP_HDRS", "HTTP_MSG", "", "", "", "", "", "", "", "WAKEUP"};
+                                    "HTTP_HDRS", "HTTP_MSG", "WS_OPEN", "WS_MSG", "WS_CTL", "", "", "", "", "WAKEUP"};
 
 static void note(uint64_t conn, int ev, const char *data, size_t n) {
   int room = (int) (sizeof(world.log) - world.len), used;
@@ -55,6 +56,14 @@ static size_t world_batch(uint32_t tag, const uint64_t *conns,
   }
   return count;
 }
+static void world_ws_open(uint32_t tag, uint64_t conn, const struct mgx_http_event *event) {
+  world_http(tag, conn, MG_EV_WS_OPEN, event);
+}
+static void world_ws(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t n) {
+  (void) tag;
+  world.first = first;
+  note(conn, ev, data, n);
+}
 static void world_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *a, size_t n) {
   (void) tag;
   CHECK(n == 1);
@@ -72,8 +81,10 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 }
 
 static const struct mgx_callbacks world_callbacks = {
-    world_event, world_events, world_data,  world_http, world_batch,
-    world_resolve, world_close, world_timer, world_log};
+    .on_event = world_event,     .on_events = world_events,    .on_data = world_data,
+    .on_http = world_http,       .on_http_batch = world_batch, .on_ws_open = world_ws_open,
+    .on_ws = world_ws,           .on_resolve = world_resolve,  .on_close = world_close,
+    .on_timer = world_timer,     .on_log = world_log};
 
 static const uint32_t all_events = ~(1u << MG_EV_POLL | 1u << MGX_READ_WITH_DATA_SHIFT);
 
@@ -93,13 +104,13 @@ static void world_end(void) {
 }
 
 static int64_t world_listen(const char *url) {
-  struct mgx_open opts = {0, MGX_HTTP_BY_SCHEME, false};
+  struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return mgx_listen(world.mgr, url, strlen(url), &opts, &err);
 }
 
 static int64_t world_connect(const char *url) {
-  struct mgx_open opts = {0, MGX_HTTP_BY_SCHEME, false};
+  struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return mgx_connect(world.mgr, url, strlen(url), &opts, &err);
 }
