@@ -322,7 +322,9 @@ static bool ws_control(struct mg_connection *c, struct mg_ws *w, const struct mg
 static bool ws_frame(struct mg_connection *c, struct mg_ws *w) {
   struct mg_ws_frame f = {.first = 0};
   const char *why = NULL;
-  int n = mg__ws_parse(c->recv.buf + w->at, c->recv.len - w->at, &f, &why);
+  int n;
+  if (c->recv.len == w->at) return false; /* there may be no buffer at all */
+  n = mg__ws_parse(c->recv.buf + w->at, c->recv.len - w->at, &f, &why);
   if (n == 0) return false;
   if (n > 0) why = ws_frame_wrong(c, w, &f);
   if (why != NULL) return ws_bad(c, MG_WS_PROTOCOL, why);
