@@ -16,7 +16,7 @@ from mongoose_py._args import Data, as_bytes, as_text
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.errors import ConnectionClosed, failure
 from mongoose_py.handler import check_handler
-from mongoose_py.websocket import WEBSOCKET_OP_BINARY, WEBSOCKET_OP_CLOSE, WEBSOCKET_OP_TEXT
+from mongoose_py.websocket import WEBSOCKET_OP_CLOSE, WEBSOCKET_OP_TEXT
 
 if TYPE_CHECKING:
     import weakref
@@ -617,19 +617,17 @@ class Connection:
                 order; or ``Limits.send_backlog`` stands against it. Nothing was sent.
             ConnectionClosed: If the connection is closed, or a close frame was sent.
         """
-        if type(data) is bytes:
-            payload = data
-        elif type(data) is str and op == WEBSOCKET_OP_TEXT:
+        if type(data) is str and op == WEBSOCKET_OP_TEXT:
             payload = data.encode()
         else:
-            payload = as_bytes(data)
+            payload = data if type(data) is bytes else as_bytes(data)
         number = self._id
         if not number:
             raise ConnectionClosed("Connection has been closed")
-        if self._deflate is not None and fin and WEBSOCKET_OP_TEXT <= op <= WEBSOCKET_OP_BINARY:
-            code = self._send_deflated(self._deflate, payload, op)
-        else:
+        if self._deflate is None or not fin or not 1 <= op <= 2:  # text or binary
             code = _ws_send(self._mgr, number, payload, len(payload), op, 0 if fin else _MORE)
+        else:
+            code = self._send_deflated(self._deflate, payload, op)
         if code or _kept:
             self._check_ws(code, payload, op)
 

@@ -87,6 +87,8 @@ class WsMessage:
 
         Undecodable bytes of others become lone surrogates.
         """
+        if self.raw_flags & _OPCODE == WEBSOCKET_OP_TEXT:
+            return self.data.decode()
         return self.data.decode("utf-8", "surrogateescape")
 
     @property

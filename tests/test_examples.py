@@ -73,6 +73,33 @@ def test_the_index_names_every_file_and_nothing_else() -> None:
     assert linked == {path.name for path in EXAMPLES.glob("*.py")}
 
 
+def test_ws_chat_and_ws_client_talk_to_each_other() -> None:
+    with serving("ws_chat.py") as (chat, port):
+        assert ask(port, "GET", "/")[2]["Content-Type"].startswith("text/html")
+        url = f"ws://127.0.0.1:{port}/chat"
+        with Program("ws_client.py", url, "first") as first:
+            first.line("^1 here$")
+            first.line(r"^#\d+: first$")
+            with Program("ws_client.py", url, "second") as second:
+                first.line("^2 here$")
+                first.line(r"^#\d+: second$")
+                second.line("^2 here$")
+                second.stop()
+            first.stop()
+        assert ask(port, "GET", "/chat")[0] == 426
+        chat.stop()
+
+
+def test_ws_client_shows_why_it_was_refused() -> None:
+    with (
+        library_server(404, b"") as port,
+        Program("ws_client.py", f"ws://127.0.0.1:{port}/", "x") as program,
+    ):
+        code, _, errors = program.finish()
+    assert code == 1
+    assert "404" in errors
+
+
 def test_http_hello_answers_its_page_and_knows_no_other() -> None:
     with serving("http_hello.py") as (program, port):
         assert ask(port, "GET", "/")[:2] == (200, b"hello, world\n")

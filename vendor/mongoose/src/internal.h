@@ -274,6 +274,7 @@ struct mg_connection {
   struct mg_deadline timer;     /* in mgr->deadlines; may be earlier than deadline */
   uint64_t deadline;            /* ms; 0: none. mg__conn_set_deadline() */
   uint64_t linger_left;         /* bytes still to be discarded while lingering */
+  size_t expect;                /* protocol: bytes worth reading at once; 0: a block */
   size_t keep;                  /* mgx_recv_keep() of the running MG_EV_READ */
   size_t event_len;             /* bytes the running MG_EV_READ was given */
   int file;                     /* being sent after `send`, or -1 */

@@ -66,7 +66,7 @@ static int read_stream(struct mg_connection *c, bool *grown) {
   size_t budget = MG_READ_BUDGET;
   while (budget > 0) {
     uint64_t limit = c->is_draining ? UINT64_MAX : mg__conn_recv_limit(c);
-    size_t want = MG_IO_SIZE;
+    size_t want = c->expect > MG_IO_SIZE ? c->expect : MG_IO_SIZE;
     ssize_t n;
     if (c->recv.len >= limit) return 1;
     if (c->recv.size - c->recv.len < want / 4 &&

@@ -7,6 +7,7 @@
  * which is delivered as it came. */
 #include "ws.h"
 
+enum { WS_READ_AHEAD = 64 * 1024 };   /* at most so much is read at once for a frame's sake */
 enum { WS_PONG_BACKLOG = 64 * 1024 }; /* unsent bytes above which only the last ping is answered */
 
 /* ---- sending ------------------------------------------------------------------- */
@@ -264,6 +265,8 @@ static bool ws_begin_data(struct mg_connection *c, struct mg_ws *w, const struct
     w->check_utf8 = (f->first & (MG_WS_OP | MG_WS_RSV1)) == WEBSOCKET_OP_TEXT;
     memset(&w->utf8, 0, sizeof(w->utf8));
   }
+  /* The next message is likely to be as large: one read takes it whole. */
+  c->expect = f->len < WS_READ_AHEAD ? (size_t) f->len + 2 * MG_WS_MAX_HEADER : WS_READ_AHEAD;
   w->is_fin = (f->first & MG_WS_FIN) != 0;
   w->is_masked = f->is_masked;
   memcpy(w->key, f->key, sizeof(w->key));
