@@ -19,9 +19,12 @@ CORE = "vendor/mongoose"  # relative to HERE, as setuptools wants its sources
 # One function per kind of event data, in the order of struct mgx_callbacks.
 CALLBACKS = """
 void mgpy_on_event(uint32_t tag, uint64_t conn, int ev);
+size_t mgpy_on_events(uint32_t tag, const uint64_t *conns, const int *evs, size_t count);
 void mgpy_on_data(uint32_t tag, uint64_t conn, int ev, const char *data, size_t len);
-void mgpy_on_http(uint32_t tag, uint64_t conn, int ev, struct mg_http_message *msg);
-void mgpy_on_ws_open(uint32_t tag, uint64_t conn, struct mg_http_message *msg);
+void mgpy_on_http(uint32_t tag, uint64_t conn, int ev, const struct mgx_http_event *event);
+size_t mgpy_on_http_batch(uint32_t tag, const uint64_t *conns,
+                          const struct mgx_http_event *events, size_t count);
+void mgpy_on_ws_open(uint32_t tag, uint64_t conn, const struct mgx_http_event *event);
 void mgpy_on_ws(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
 void mgpy_on_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
 void mgpy_on_close(uint32_t tag, uint64_t conn, int wanted);
@@ -41,10 +44,12 @@ SOURCE = f"""
 
 static const struct mgx_callbacks mgpy_callbacks = {{
   .on_event = mgpy_on_event,
+  .on_events = mgpy_on_events,
   .on_data = mgpy_on_data,
   .on_http = mgpy_on_http,
   .on_ws_open = mgpy_on_ws_open,
   .on_ws = mgpy_on_ws,
+  .on_http_batch = mgpy_on_http_batch,
   .on_resolve = mgpy_on_resolve,
   .on_close = mgpy_on_close,
   .on_timer = mgpy_on_timer,

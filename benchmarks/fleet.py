@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,20 +168,55 @@ def trouble(server: Server, cpu: int) -> str | None:
         return str(exc)
 
 
+def request() -> bytes:
+    """Return the request that the `item` application wants; the others take any."""
+    lines = [f"GET {TARGET} HTTP/1.1", "Host: 127.0.0.1"]
+    lines += [f"{name}: {value}" for name, value in common.REQUEST_HEADERS.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 def answer_bytes(port: int) -> int:
     """Return how long the whole answer is on the wire, head included."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-        lines = [f"GET {TARGET} HTTP/1.1", "Host: 127.0.0.1"]
-        lines += [f"{name}: {value}" for name, value in common.REQUEST_HEADERS.items()]
-        sock.sendall("\r\n".join([*lines, "", ""]).encode())
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += sock.recv(65536)
-        head = data.partition(b"\r\n\r\n")[0]
-        for line in head.lower().splitlines():
-            if line.startswith(b"content-length:"):
-                return len(head) + 4 + int(line.split(b":")[1])
-    raise RuntimeError("an answer without Content-Length")
+        return ask(sock)
+
+
+def read_answers(port: int, seconds: float) -> int:
+    """Ask on one connection, again and again; return how many answers came.
+
+    For answers that take long: at least one is waited for, and none is left half read.
+    """
+    answers = 0
+    deadline = time.perf_counter() + seconds
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+        while answers == 0 or time.perf_counter() < deadline:
+            ask(sock)
+            answers += 1
+    return answers
+
+
+def ask(sock: socket.socket) -> int:
+    """Send a request, read its answer, and return how long that was, head included."""
+    sock.sendall(request())
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += received(sock.recv(1 << 20))
+    head = data.partition(b"\r\n\r\n")[0]
+    match = re.search(rb"\r\ncontent-length: *(\d+)", head.lower())
+    if match is None:
+        raise RuntimeError("an answer without Content-Length")
+    length = len(head) + 4 + int(match[1])
+    missing = length - len(data)
+    while missing > 0:
+        missing -= len(received(sock.recv(1 << 20)))
+    return length
+
+
+def received(data: bytes) -> bytes:
+    """Return *data*, which a socket gave, unless the connection has ended."""
+    if not data:
+        raise RuntimeError("the connection was closed within an answer")
+    return data
 
 
 def can_import(python: str, module: str) -> bool:

@@ -2,9 +2,9 @@
 
     python benchmarks/micro.py [WORD ...]     those with a WORD in the name
 
-Server and client share this process and one connection. The client writes a batch of
-requests at once, and only the server's polls are timed: what is left of system calls
-is a small fraction of each request. Of many batches the fastest one counts, so a busy
+Server and clients share this process. The clients write a batch of requests at once,
+several on each connection, and only the server's polls are timed: system calls are a
+small fraction of each request then. Of many batches the fastest one counts, so a busy
 machine does little harm. Every line says what its step costs more than a bare reply.
 """
 
@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, Callable
 
 import fleet
@@ -22,7 +23,8 @@ from servers import common
 from mongoose_py import MG_EV_HTTP_MSG, Connection, Handler, HttpMessage, Manager
 from mongoose_py._mongoose_cffi import lib
 
-BATCH = 64
+CONNECTIONS = 16
+DEPTH = 8
 SECONDS = 0.5
 REQUEST = "\r\n".join(
     [
@@ -84,42 +86,51 @@ def function(conn: Connection, event: int, data: Any) -> None:
 
 def ns_per_request(handler: Any, **options: Any) -> float:
     """Return the nanoseconds of a request with *handler*, in the fastest batch."""
-    with Manager(handler, **options) as manager:
+    with ExitStack() as stack:
+        manager = stack.enter_context(Manager(handler, **options))
         address = manager.listen("http://127.0.0.1:0").local_addr
         assert address is not None
-        with socket.create_connection(address[:2]) as client:
+        clients = [
+            stack.enter_context(socket.create_connection(address[:2])) for _ in range(CONNECTIONS)
+        ]
+        for client in clients:
             client.setblocking(False)
-            length = _one_answer(manager, client)
-            end = time.perf_counter() + SECONDS
-            best = float("inf")
-            while time.perf_counter() < end:
-                best = min(best, _batch(manager, client, length * BATCH))
-    return best / BATCH
+        length = _length_of_answer(manager, clients[0])
+        end = time.perf_counter() + SECONDS
+        best = float("inf")
+        while time.perf_counter() < end:
+            best = min(best, _batch(manager, clients, length))
+    return best / (CONNECTIONS * DEPTH)
 
 
-def _one_answer(manager: Manager, client: socket.socket) -> int:
+def _length_of_answer(manager: Manager, client: socket.socket) -> int:
     client.sendall(REQUEST)
     while True:
         manager.poll(10)
-        try:
-            return len(client.recv(65536))
-        except BlockingIOError:
-            continue
+        length = _received(client)
+        if length > 0:
+            return length
 
 
-def _batch(manager: Manager, client: socket.socket, expected: int) -> float:
+def _batch(manager: Manager, clients: list[socket.socket], length: int) -> float:
     """Send a batch; return the nanoseconds that the polls took until it was answered."""
-    client.sendall(REQUEST * BATCH)
-    taken = 0
-    while expected > 0:
+    for client in clients:
+        client.sendall(REQUEST * DEPTH)
+    taken, missing = 0, length * DEPTH * len(clients)
+    while missing > 0:
         start = time.perf_counter_ns()
         manager.poll(0)
         taken += time.perf_counter_ns() - start
-        try:
-            expected -= len(client.recv(1 << 20))
-        except BlockingIOError:
-            continue
+        missing -= sum(_received(client) for client in clients)
     return taken
+
+
+def _received(client: socket.socket) -> int:
+    """Take what has come, and return how much it was."""
+    try:
+        return len(client.recv(65536))
+    except BlockingIOError:
+        return 0
 
 
 def ns_per_call(call: Callable[[], object]) -> float:

@@ -25,6 +25,8 @@ class Spread:
         return cls(statistics.median(data), min(data), max(data))
 
     def text(self, digits: int = 2) -> str:
+        if self.low == self.high:
+            return f"{self.median:,.{digits}f}"
         return f"{self.median:,.{digits}f} ({self.low:,.{digits}f} to {self.high:,.{digits}f})"
 
 

@@ -30,7 +30,16 @@ import report
 import studies
 import wrk
 
-OTHER_PACKAGES = ("cymongoose", "socketify", "aiohttp", "uvicorn", "httptools", "uvloop")
+PACKAGES = (
+    "mongoose_py",
+    "cffi",
+    "cymongoose",
+    "socketify",
+    "aiohttp",
+    "uvicorn",
+    "httptools",
+    "uvloop",
+)
 SPARE_DESCRIPTORS = 500
 """What a process has open besides idle connections, generously."""
 
@@ -44,7 +53,7 @@ def main() -> int:
     descriptors = raise_descriptor_limit(studies.CROWDS[-1] + SPARE_DESCRIPTORS)
     server_cpu, client_cpu = two_cpus()
     os.sched_setaffinity(0, {client_cpu})  # wrk and what is done here; servers are moved
-    started = time.monotonic()
+    started, load = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as directory:
         servers, absent = find_servers(Path(directory), args.pypy, server_cpu)
         if args.servers:
@@ -56,13 +65,26 @@ def main() -> int:
             seconds=1 if args.quick else args.seconds,
             crowds=[n for n in studies.CROWDS if n + SPARE_DESCRIPTORS <= descriptors],
         )
-        sections = [studies.STUDIES[name](bench) for name in args.only or studies.STUDIES]
+        sections = [section(name, bench) for name in args.only or studies.STUDIES]
     minutes = (time.monotonic() - started) / 60
-    text = full_report(sections, [*machine(), f"duration: {minutes:.0f} minutes"], absent)
+    facts = [
+        *machine(),
+        f"{bench.rounds} rounds of {bench.seconds:g} s; {minutes:.0f} minutes in all; load average "
+        f"before: {load:.1f}",
+    ]
+    text = full_report(sections, facts, absent)
     print(text)
     if args.write:
         report.write_between_markers(fleet.HERE / "README.md", text)
     return 0
+
+
+def section(name: str, bench: studies.Bench) -> report.Section:
+    """Return a study's section; one that failed does not take the others with it."""
+    try:
+        return studies.STUDIES[name](bench)
+    except (RuntimeError, OSError) as exc:
+        return report.Section(f"The study `{name}` failed", ["reason"], [[str(exc)]])
 
 
 def arguments() -> argparse.Namespace:
@@ -148,7 +170,7 @@ def machine() -> list[str]:
         f"{platform.system()} {platform.release()}, {platform.machine()}",
         f"{platform.python_implementation()} {platform.python_version()}; {compiler}; "
         f"{wrk.version()}",
-        ", ".join(f"{name} {version(name)}" for name in ("mongoose_py", *OTHER_PACKAGES)),
+        ", ".join(f"{name} {version(name)}" for name in PACKAGES),
     ]
 
 

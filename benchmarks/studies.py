@@ -244,7 +244,7 @@ def big(bench: Bench) -> Section:
                 # It has answered once. Both hold the body; the limit alone does not.
                 peak[server.name].append((procfs.peak_resident(one.pid) - small) / size)
                 before, start = procfs.cpu_ns(one.pid), time.perf_counter()
-                answers = wrk.run(one.url, bench.seconds, connections=1)
+                answers = fleet.read_answers(one.port, bench.seconds)
                 wall[server.name].append((time.perf_counter() - start) * 1000 / answers)
                 cpu[server.name].append((procfs.cpu_ns(one.pid) - before) / 1e6 / answers)
         bench.show(f"big, round {number + 1} done")
@@ -254,7 +254,7 @@ def big(bench: Bench) -> Section:
                 name,
                 Spread.of(cpu[name]).text(),
                 Spread.of(v * 1e6 / (size / KIB) for v in cpu[name]).text(0),
-                ratio(cpu[name], cpu[LIMIT]).text(),
+                ratio(cpu[name], cpu[LIMIT]).text() if LIMIT in cpu else "-",
                 Spread.of(wall[name]).text(),
                 "-" if name == LIMIT else Spread.of(peak[name]).text(1),
             ]

@@ -67,9 +67,8 @@ class UdpInput(Handler):
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def on_read(self, conn: Connection, data: bytes | None) -> None:
+    def on_read(self, conn: Connection, data: bytes) -> None:
         """Take one datagram."""
-        assert data is not None  # it is None only where HTTP took the bytes
         for line in data.splitlines():
             self.store.take(line, "udp")
 
@@ -88,9 +87,8 @@ class TcpInput(Handler):
         else:
             self.senders.add(conn)
 
-    def on_read(self, conn: Connection, data: bytes | None) -> None:
+    def on_read(self, conn: Connection, data: bytes) -> None:
         """Take the complete lines; the unfinished one comes again with the rest."""
-        assert data is not None
         *lines, unfinished = data.split(b"\n")
         for line in lines:
             self.store.take(line, "tcp")

@@ -23,10 +23,9 @@ class Upload(Handler):
             conn.userdata = hashlib.sha256()
             conn.stream_body()
 
-    def on_read(self, conn: Connection, data: bytes | None) -> None:
+    def on_read(self, conn: Connection, data: bytes) -> None:
         """Take one piece; it is gone from memory when this returns."""
-        if data is not None:  # None: HTTP took some bytes for itself
-            conn.userdata.update(data)
+        conn.userdata.update(data)
 
     def on_http(self, conn: Connection, message: HttpMessage) -> None:
         """Answer: the body is complete.  An upload cut short never gets here."""

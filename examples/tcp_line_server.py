@@ -19,9 +19,8 @@ MAX_LINE = 1024  # bytes; without a limit one client could make us keep anything
 class Capitals(Handler):
     """Answers every complete line at once."""
 
-    def on_read(self, conn: Connection, data: bytes | None) -> None:
+    def on_read(self, conn: Connection, data: bytes) -> None:
         """Take the complete lines of *data* and keep the rest for later."""
-        assert data is not None  # it is None only where HTTP took the bytes
         *lines, unfinished = data.split(b"\n")
         for line in lines:
             conn.send(line.upper() + b"\n")

@@ -16,9 +16,8 @@ from mongoose_py import Connection, Handler, Manager
 class Listener(Handler):
     """One ``on_read`` is one datagram, even an empty one."""
 
-    def on_read(self, conn: Connection, data: bytes | None) -> None:
+    def on_read(self, conn: Connection, data: bytes) -> None:
         """Print *data*; ``send`` goes to whoever sent it."""
-        assert data is not None  # it is None only where HTTP took the bytes
         assert conn.remote_addr is not None  # inside on_read: the sender
         host, port, _ = conn.remote_addr
         print(f"{host}:{port} {data!r}", flush=True)

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from mongoose_py import logs
 from mongoose_py._mongoose_cffi import ffi, lib
-from mongoose_py.events import MG_EV_CLOSE, MG_EV_ERROR, MG_EV_RESOLVE, MG_EV_WS_OPEN
+from mongoose_py.events import (
+    MG_EV_CLOSE,
+    MG_EV_ERROR,
+    MG_EV_HTTP_MSG,
+    MG_EV_RESOLVE,
+    MG_EV_WS_OPEN,
+)
 from mongoose_py.http import HttpMessage
 from mongoose_py.websocket import COMPRESSED, Deflate, Unacceptable, WsMessage
 
@@ -32,6 +38,7 @@ _WANTS_ERROR = 1 << MG_EV_ERROR
 
 # Weak, so that a manager nobody holds goes away and takes its sockets with it.
 managers: dict[int, weakref.ref[Manager]] = {}
+DRAINED, CLOSED = 1, 2  # Connection._ended; 0: neither
 kept: dict[int, BaseException] = {}  # by thread: C is entered and left on the same one
 
 _buffer = ffi.buffer
@@ -68,10 +75,24 @@ def _outside(
     A ``KeyboardInterrupt`` can land there. cffi would print it and go on.
     """
     names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
+    manager = _manager(names.get("tag", 0))
+    keep(manager, exc)
+    if manager is not None:
+        _tidy(manager, names)
+
+
+def _tidy(manager: Manager, names: dict[str, Any]) -> None:
+    """Do what does not bear waiting of what the callback had still to do."""
+    number = names.get("number", 0)
     message = names.get("message")
     if message is not None:
         message._switch_off()
-    keep(_manager(names.get("tag", 0)), exc)
+    if "wanted" in names:
+        manager._forget(number)
+    elif "active" in names:
+        manager._due(number, bool(names["active"]))
+    elif "raw" in names and "ids" not in names and manager._answer_500:
+        lib.mgx_http_fail(manager._mgr, number)  # the handler may not have got it
 
 
 def _manager(tag: int) -> Manager | None:
@@ -98,6 +119,49 @@ def _deliver_plain(manager: Manager, conn: Connection, ev: int) -> None:
             target.without_data[ev](conn)
     except BaseException as exc:
         failed(manager, exc, conn, ev)
+
+
+def _outside_batch(
+    kind: type[BaseException], exc: BaseException, traceback: TracebackType | None
+) -> int:
+    """Keep an exception like :func:`_outside`; return how many of a batch were delivered."""
+    names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
+    ids, number, conn = names.get("ids"), names.get("number"), names.get("conn")
+    # A message that is still valid has not been given to a handler.
+    begun = conn is not None and conn._id == number and not names.get("message")
+    _outside(kind, exc, traceback)
+    if ids is None or number is None:
+        return 0
+    delivered: int = ids.index(number) + begun
+    return delivered
+
+
+@ffi.def_extern(onerror=_outside_batch)  # type: ignore[untyped-decorator]
+def mgpy_on_events(tag: int, numbers: Any, evs: Any, count: int) -> int:
+    """Deliver events without data, one of each connection; return how many."""
+    manager: Any = managers[tag]()
+    conns = manager._conns
+    ids = _unpack(numbers, count)
+    for number, ev in zip(ids, _unpack(evs, count)):
+        try:
+            conn = conns[number]
+        except KeyError:
+            conn = manager._adopt(number)
+        if conn._ended == CLOSED:  # by the handler of another one, a moment ago
+            continue
+        target = conn._target
+        try:
+            fn = target.fn
+            if fn is None:
+                target.without_data[ev](conn)
+            else:
+                fn(conn, ev, None)
+        except BaseException as exc:
+            failed(manager, exc, conn, ev)
+            if kept:  # the loop is to be left; the others come in its next turn
+                delivered: int = ids.index(number) + 1
+                return delivered
+    return count
 
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
@@ -137,17 +201,17 @@ def _deliver_error(manager: Manager, conn: Connection, message: str) -> None:
 def mgpy_on_http(tag: int, number: int, ev: int, raw: Any) -> None:
     """Deliver a request or a response.
 
-    The hot path, so what the other callbacks share is written out here: a call into
-    Python costs as much as four of these lines. The manager is alive, for it polls.
+    The hot path, so what the other callbacks share is written out here and below: a
+    call costs as much as four of these lines. The manager is alive, for it polls.
     """
     manager: Any = managers[tag]()
+    message = HttpMessage()
+    message._raw = raw
     try:
         conn = manager._conns[number]
     except KeyError:
         conn = manager._adopt(number)
     target = conn._target
-    message = HttpMessage()
-    message._raw = raw
     try:
         fn = target.fn
         if fn is None:
@@ -155,11 +219,47 @@ def mgpy_on_http(tag: int, number: int, ev: int, raw: Any) -> None:
         else:
             fn(conn, ev, message)
     except BaseException as exc:
-        failed(manager, exc, conn, ev)
-        if manager._answer_500:
-            lib.mgx_http_fail(manager._mgr, number)
+        _failed_http(manager, exc, conn, ev)
     finally:
         message._raw = None
+
+
+@ffi.def_extern(onerror=_outside_batch)  # type: ignore[untyped-decorator]
+def mgpy_on_http_batch(tag: int, numbers: Any, events: Any, count: int) -> int:
+    """Deliver the requests of a turn, one of each connection; return how many."""
+    manager: Any = managers[tag]()
+    conns = manager._conns
+    ids = _unpack(numbers, count)
+    for number, raw in zip(ids, _unpack(events, count)):
+        message = HttpMessage()
+        message._raw = raw
+        try:
+            conn = conns[number]
+        except KeyError:
+            conn = manager._adopt(number)
+        if conn._ended:  # by the handler of another one, a moment ago
+            continue
+        target = conn._target
+        try:
+            fn = target.fn
+            if fn is None:
+                target.with_data[MG_EV_HTTP_MSG](conn, message)
+            else:
+                fn(conn, MG_EV_HTTP_MSG, message)
+        except BaseException as exc:
+            _failed_http(manager, exc, conn, MG_EV_HTTP_MSG)
+            if kept:  # the loop is to be left; the others come in its next turn
+                delivered: int = ids.index(number) + 1
+                return delivered
+        finally:
+            message._raw = None
+    return count
+
+
+def _failed_http(manager: Manager, exc: BaseException, conn: Connection, ev: int) -> None:
+    failed(manager, exc, conn, ev)
+    if manager._answer_500 and conn._id:
+        lib.mgx_http_fail(manager._mgr, conn._id)
 
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Union
 
 from mongoose_py import _dispatch, http, websocket
@@ -62,6 +63,7 @@ class Connection:
         "__weakref__",
         "_core",
         "_deflate",
+        "_ended",
         "_host",
         "_id",
         "_manager",
@@ -71,6 +73,7 @@ class Connection:
     )
 
     _id: int  # 0 once closed
+    _ended: int  # DRAINED or CLOSED once that was asked for: a batch in hand is cut short
     _mgr: Any  # struct mg_mgr *
     _core: int  # keeps what _mgr points at
     _manager: weakref.ref[Manager]
@@ -80,6 +83,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._id = 0
+        self._ended = 0
         self.userdata: Any = None
 
     @classmethod
@@ -247,13 +251,17 @@ class Connection:
 
     def close(self) -> None:
         """Close without sending what waits. ``MG_EV_CLOSE`` comes from the loop."""
-        if self._id:
-            lib.mgx_close(self._mgr, self._id)
+        number = self._id
+        if number:
+            self._ended = _dispatch.CLOSED
+            lib.mgx_close(self._mgr, number)
 
     def drain(self) -> None:
         """Close once everything queued has been sent."""
-        if self._id:
-            lib.mgx_drain(self._mgr, self._id)
+        number = self._id
+        if number:
+            self._ended = self._ended or _dispatch.DRAINED
+            lib.mgx_drain(self._mgr, number)
 
     def error(self, message: str) -> None:
         """Raise ``MG_EV_ERROR`` with *message* on this connection and close it.
@@ -263,6 +271,7 @@ class Connection:
         """
         text = as_bytes(message, "message")
         number = self._open_id()
+        self._ended = _dispatch.CLOSED
         self._check(lib.mgx_conn_error(self._mgr, number, text, len(text)), "error")
 
     def pause(self) -> None:
@@ -419,7 +428,7 @@ class Connection:
         if not number:
             raise ConnectionClosed("Connection has been closed")
         code = _http_reply(self._mgr, number, status_code, head, len(head), body, len(body))
-        if code or _kept:
+        if code:
             self._check_reply(code, status_code, len(body))
 
     def reply_json(
@@ -527,10 +536,10 @@ class Connection:
             Error: If this is not a client's HTTP connection.
             ConnectionClosed: If the connection is closed.
         """
-        pairs = http.header_pairs(headers or ())
+        lines = http.header_lines(headers or ())
         payload = as_bytes(body, "body")
         number = self._open_id()
-        wire = http.request_text(method, path, self._host, pairs, payload)
+        wire = http.request_text(method, path, self._host, lines, payload)
         is_head = method == "HEAD"
         code = lib.mgx_http_request(self._mgr, number, wire, len(wire), is_head)
         if code < 0 or _kept:
@@ -589,7 +598,7 @@ class Connection:
             raise TypeError(f"message must be an HttpMessage, not {type(message).__name__}")
         deflate = websocket.Deflate.offered(message) if compression else None
         head = websocket.upgrade_headers(message, extra_headers, subprotocol, deflate)
-        if not message:
+        if not message or message._raw.conn != self._id:
             raise ValueError(stale)
         number = self._open_id()
         accept = websocket.accept_for(message.header("Sec-WebSocket-Key", ""))
@@ -734,26 +743,44 @@ class Connection:
         stale = "HttpMessage is not valid for this event"
         if not isinstance(message, http.HttpMessage):
             raise TypeError(f"message must be an HttpMessage, not {type(message).__name__}")
-        if not message:
+        if not message or message._raw.conn != self._id:
             raise ValueError(stale)
-        texts = {
-            "root": _path(root, "path"),
-            "extra_headers": http.raw_header_lines(extra_headers),
-            "mime_types": _mime_types(mime_types),
-            "page404": _path(page404, "page404"),
-        }
+        asked: tuple[Any, ...] = (root, extra_headers, mime_types, page404, bool(listing))
+        try:
+            opts, views = _remembered_serve_options(*asked)
+        except TypeError:  # what cannot be hashed: let it be refused by its name
+            opts, views = _serve_options(*asked)
         number = self._open_id()
-        opts = ffi.new("struct mg_http_serve_opts *", {"listing": bool(listing)})
-        views = []  # what opts points at, until the call is over
-        for name, text in texts.items():
-            views.append(ffi.from_buffer(text))
-            getattr(opts, name).buf = views[-1]
-            getattr(opts, name).len = len(text)
         code: int = serve(self._mgr, number, opts)
+        del views  # opts pointed at them
         if code == _ESTATE:
             raise ValueError(stale)
         self._check(code, "serve")
         return code
+
+
+def _serve_options(
+    root: Path, extra_headers: str, mime_types: str, page404: Path, listing: bool
+) -> tuple[Any, list[Any]]:
+    """Return a ``struct mg_http_serve_opts *`` and what it points at."""
+    texts = {
+        "root": _path(root, "path"),
+        "extra_headers": http.raw_header_lines(extra_headers),
+        "mime_types": _mime_types(mime_types),
+        "page404": _path(page404, "page404"),
+    }
+    opts = ffi.new("struct mg_http_serve_opts *", {"listing": listing})
+    views = []
+    for name, text in texts.items():
+        views.append(ffi.from_buffer(text))
+        getattr(opts, name).buf = views[-1]
+        getattr(opts, name).len = len(text)
+    return opts, views
+
+
+# A server has a few directories and asks for them with every request; to fill the
+# struct takes 11 us, more than to find and open the file.
+_remembered_serve_options = lru_cache(maxsize=64, typed=True)(_serve_options)
 
 
 def _has_body(status_code: int) -> bool:

@@ -13,6 +13,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from mongoose_py import events
+from mongoose_py._mongoose_cffi import lib
 
 if TYPE_CHECKING:
     from mongoose_py.connection import Connection
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ALL_EVENTS = (1 << events.MG_EV_USER) - 1
 _POLL = 1 << events.MG_EV_POLL
+_READ = 1 << events.MG_EV_READ
+_READ_WITH_DATA = 1 << lib.MGX_READ_WITH_DATA_SHIFT
 
 
 class Handler:
@@ -52,11 +55,11 @@ class Handler:
     def on_tls(self, conn: Connection) -> None:
         """``MG_EV_TLS_HS``: a TLS handshake is done."""
 
-    def on_read(self, conn: Connection, data: bytes | None) -> None:
+    def on_read(self, conn: Connection, data: bytes) -> None:
         """``MG_EV_READ``: *data* came in on a raw connection, or is a piece of a streamed body.
 
-        Consumed when the method returns, see :meth:`Connection.recv_keep`. ``None``
-        where a protocol took the bytes.
+        Consumed when the method returns, see :meth:`Connection.recv_keep`. Not called
+        where a protocol took the bytes: a callable gets ``MG_EV_READ`` with ``None`` then.
         """
 
     def on_write(self, conn: Connection) -> None:
@@ -132,15 +135,15 @@ def event_masks(handler: AnyHandler | None, wanted: Iterable[int] | None) -> tup
         TypeError: If *wanted* is not an iterable of integers.
         ValueError: If there is no event of such a number.
     """
+    mask = ALL_EVENTS if wanted is None else _bits(wanted)
     if handler is None:
         return 0, 0
-    mask = accepted_mask = ALL_EVENTS
-    if wanted is not None:
-        mask = accepted_mask = _bits(wanted)
     if isinstance(handler, Handler):
         mask &= _overridden(handler)
+        if mask & _READ:
+            mask |= _READ_WITH_DATA  # on_read() takes bytes, never None
         return mask, mask
-    return mask, accepted_mask & ~_POLL if wanted is None else accepted_mask
+    return mask, mask & ~_POLL if wanted is None else mask
 
 
 def _bits(wanted: Iterable[int]) -> int:
@@ -213,6 +216,4 @@ def _methods(
         with_data[ev] = getattr(handler, name)
     for ev, name in _WITHOUT_DATA.items():
         without_data[ev] = getattr(handler, name)
-    on_read = handler.on_read
-    without_data[events.MG_EV_READ] = lambda conn: on_read(conn, None)
     return with_data, without_data

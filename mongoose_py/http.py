@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, Union, overload
+from functools import lru_cache
+from typing import Any, TypeVar, Union, overload
 
 from mongoose_py._args import Data, as_bytes, as_text
-from mongoose_py._mongoose_cffi import ffi, lib
+from mongoose_py._mongoose_cffi import ffi
 from mongoose_py.params import parameter, query_value
 
 Headers = Union[Mapping[str, object], Iterable[tuple[str, object]]]
@@ -24,43 +25,58 @@ _ILLEGAL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5
 _TARGET = re.compile(r"[!\"$-~]+")  # visible ASCII; a fragment is never sent
 _FRAMING = ("content-length", "transfer-encoding")
 _EXPECT_BODY = ("POST", "PUT", "PATCH")  # RFC 9110, 8.6: say so when it is empty
+_MOST_BLOCKS = 256
+_LARGEST_BLOCK = 1024  # bytes; so at most 256 KiB are remembered
+_blocks: dict[tuple[object, ...], bytes] = {}  # header lines checked before
 _LINE_BREAK = re.compile(rb"\r\n|\r|\n")  # as an event stream counts lines
 
 
-def _bytes(s: Any) -> bytes:
-    size = s.len
-    return _unpack(s.buf, size) if size else b""
-
-
-def _text(s: Any) -> str:
+def _text(data: bytes) -> str:
     """Decode so that any bytes can be had back: undecodable ones become surrogates."""
-    size = s.len
-    return _unpack(s.buf, size).decode("utf-8", "surrogateescape") if size else ""
+    try:
+        return data.decode()  # without arguments a third faster
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "surrogateescape")
 
 
 class HttpMessage:
     """A request or a response, as given to a handler.
 
-    A view on the receive buffer: fields are decoded when they are read, and again
-    each time. It is valid until the handler returns; after that ``bool(message)``
-    is ``False`` and everything in it is empty. Only the handler's thread may use it.
+    A view on the receive buffer: what is not asked for is not decoded. It is valid
+    until the handler returns; after that ``bool(message)`` is ``False`` and everything
+    in it is empty. Only the handler's thread may use it.
 
     Text is UTF-8; undecodable bytes become lone surrogates, so that
     ``text.encode("utf-8", "surrogateescape")`` gives the original bytes.
     """
 
-    __slots__ = ("_raw",)
-    _raw: Any  # struct mg_http_message *, or None once stale
+    # The head is fetched from C once, whole, and cut here: the parser has seen to it
+    # that names, colons and line ends are where RFC 9112 wants them, and a search in
+    # bytes costs a fifth of a call into C.
+    __slots__ = ("_head", "_lower", "_raw", "_start")
+    _raw: Any  # struct mgx_http_event, or None once stale
+    _head: bytes  # from the start line to the empty line
+    _lower: bytes  # the same in lower case
+    _start: tuple[str, str, str, str]  # method, uri, query, proto
 
-    if not TYPE_CHECKING:  # hides from type checkers which attributes there are
+    def __getattr__(self, name: str) -> Any:
+        """Fill a slot when it is first read.
 
-        def __getattr__(self, name):
-            """Take an instance that the dispatcher has not filled for a stale one.
-
-            An ``__init__`` would cost each request more than all else in its creation.
-            """
-            if name != "_raw":
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        An instance that no dispatcher has filled has no ``_raw``: it is stale.
+        """
+        value: Any
+        if name == "_raw":
+            value = None
+        elif name == "_head":
+            value = _unpack(self._raw.head, self._raw.head_len)
+        elif name == "_lower":
+            value = self._head.lower()
+        elif name == "_start":
+            value = _start_line(self._head)
+        else:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        setattr(self, name, value)
+        return value
 
     def _switch_off(self) -> None:
         self._raw = None
@@ -76,7 +92,7 @@ class HttpMessage:
     @property
     def method(self) -> str:
         """Method as sent, ``"GET"``; of a response the version, ``"HTTP/1.1"``."""
-        return "" if self._raw is None else _text(self._raw.method)
+        return "" if self._raw is None else self._start[0]
 
     @property
     def uri(self) -> str:
@@ -85,42 +101,46 @@ class HttpMessage:
         The absolute form ``http://host/path``, ``*`` and CONNECT's ``host:port`` are
         given as they came.
         """
-        return "" if self._raw is None else _text(self._raw.uri)
+        return "" if self._raw is None else self._start[1]
 
     @property
     def query(self) -> str:
         """Text behind the first ``?``, still encoded; ``""`` when there is none."""
-        return "" if self._raw is None else _text(self._raw.query)
+        return "" if self._raw is None else self._start[2]
 
     @property
     def proto(self) -> str:
         """``"HTTP/1.1"``; of a response the reason phrase."""
-        return "" if self._raw is None else _text(self._raw.proto)
+        return "" if self._raw is None else self._start[3]
 
     @property
     def body_bytes(self) -> bytes:
         """Body; in ``MG_EV_HTTP_HDRS`` what has arrived of it."""
-        return b"" if self._raw is None else _bytes(self._raw.body)
+        raw = self._raw
+        if raw is None:
+            return b""
+        size = raw.body_len
+        return _unpack(raw.body, size) if size else b""
 
     @property
     def body_text(self) -> str:
         """Body as text; give :attr:`body_bytes` to ``reply()`` to echo it unchanged."""
-        return "" if self._raw is None else _text(self._raw.body)
+        return _text(self.body_bytes)
 
     def status(self) -> int | None:
         """Return the status code of a response, 0 for a request, ``None`` when stale."""
         if self._raw is None:
             return None
-        is_response = _bytes(self._raw.method).startswith(b"HTTP/")  # no token has a slash
-        return int(_bytes(self._raw.uri)) if is_response else 0
+        is_response = self._head.startswith(b"HTTP/")  # no method has a slash
+        return int(self._start[1]) if is_response else 0
 
     def headers(self) -> list[tuple[str, str]]:
         """Return the header lines in order: names as sent, values without blanks around."""
-        raw = self._raw
-        if raw is None:
+        if self._raw is None:
             return []
-        lines = raw.headers
-        return [(_text(lines[i].name), _text(lines[i].value)) for i in range(raw.num_headers)]
+        lines = self._head.split(b"\r\n")[1:-2]
+        pairs = [line.partition(b":") for line in lines]
+        return [(_text(name), _text(value.strip(b" \t"))) for name, _, value in pairs]
 
     @overload
     def header(self, name: str) -> str | None: ...
@@ -135,14 +155,17 @@ class HttpMessage:
         Raises:
             ValueError: If *name* contains NUL.
         """
-        wanted = as_text(name, "name").encode("utf-8", "surrogateescape")
-        if self._raw is None:
+        wanted = as_text(name, "name").encode("utf-8", "surrogateescape").lower()
+        if self._raw is None or b":" in wanted:
             return default
-        if wanted.lower() == b"cookie":
+        if wanted == b"cookie":
             cookies = [value for key, value in self.headers() if key.lower() == "cookie"]
             return "; ".join(cookies) if cookies else default
-        value = lib.mg_http_get_header(self._raw, wanted, len(wanted))
-        return _text(value) if value else default
+        at = self._lower.find(b"\r\n%b:" % wanted)
+        if at < 0:
+            return default
+        at += len(wanted) + 3
+        return _text(self._head[at : self._head.index(b"\r\n", at)].strip(b" \t"))
 
     def ws_subprotocols(self) -> list[str]:
         """Return the WebSocket subprotocols that a request offers, the most wanted first."""
@@ -170,11 +193,22 @@ class HttpMessage:
             ValueError: If the value has a malformed percent escape, or *name* contains NUL.
         """
         name = as_text(name, "name")
-        return None if self._raw is None else query_value(_bytes(self._raw.query), name)
+        if self._raw is None:
+            return None
+        return query_value(self._start[2].encode("utf-8", "surrogateescape"), name)
 
 
-def header_pairs(headers: Headers) -> list[tuple[str, str]]:
-    """Check *headers* and return them as text.
+def _start_line(head: bytes) -> tuple[str, str, str, str]:
+    """Return method, uri, query and proto; of a response version, code, "", reason."""
+    first, second, third = _text(head[: head.index(b"\r\n")] + b" ").split(" ", 2)
+    if first.startswith("HTTP/"):
+        return first, second, "", third[:-1]
+    uri, _, query = second.partition("?")
+    return first, uri, query, third[:-1]
+
+
+def header_lines(headers: Headers) -> list[tuple[str, str]]:
+    """Check *headers* and return of each its name in lower case and its line, CR LF included.
 
     Names must be tokens (:rfc:`9110`, section 5.6.2). Values are converted with
     ``str()`` and lose one CR LF at their end; other control characters are refused.
@@ -183,21 +217,29 @@ def header_pairs(headers: Headers) -> list[tuple[str, str]]:
         TypeError: If a name is not a ``str``, or a value is ``None`` or bytes.
         ValueError: If a name or value holds a character that is not allowed there.
     """
-    if isinstance(headers, (str, bytes)):
+    if isinstance(headers, (dict, Mapping)):
+        headers = headers.items()
+    elif isinstance(headers, (str, bytes)):
         raise TypeError(f"headers must be a mapping or pairs, not {type(headers).__name__}")
-    items = headers.items() if isinstance(headers, (dict, Mapping)) else headers
-    return [(_checked_name(name), _checked_value(name, value)) for name, value in items]
+    lines = []
+    for name, value in headers:
+        lower_name = _lower_name(name)
+        # Printable: no control character is in it, which is told faster than by a pattern.
+        text = value if type(value) is str and value.isprintable() else _text_value(name, value)
+        lines.append((lower_name, f"{name}: {text}\r\n"))
+    return lines
 
 
-def _checked_name(name: str) -> str:
+@lru_cache(maxsize=256)  # programs send few names, and those again and again
+def _lower_name(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"Header name must be str, not {type(name).__name__}")
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"Header name {name!r} is empty or contains an illegal character")
-    return name
+    return name.lower()
 
 
-def _checked_value(name: str, value: object) -> str:
+def _text_value(name: str, value: object) -> str:
     if value is None or isinstance(value, (bytes, bytearray, memoryview)):
         raise TypeError(f"Header value of {name!r} must be text, not {type(value).__name__}")
     text = str(value)
@@ -208,10 +250,8 @@ def _checked_value(name: str, value: object) -> str:
     return text
 
 
-def header_lines(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """Return checked *pairs* as they go on the wire."""
-    text = "".join([f"{name}: {value}\r\n" for name, value in pairs])
-    return text.encode("utf-8", "surrogateescape")
+def _wire(lines: list[tuple[str, str]]) -> bytes:
+    return "".join([line for _, line in lines]).encode("utf-8", "surrogateescape")
 
 
 def reply_headers(headers: Headers, content_type: str, *, replace: bool = False) -> bytes:
@@ -220,12 +260,30 @@ def reply_headers(headers: Headers, content_type: str, *, replace: bool = False)
     It is added when *headers* have none (``""``: not even then), and wins over theirs
     when *replace* is set.
     """
-    pairs = header_pairs(headers)
+    if type(headers) is not dict:
+        return _reply_headers(headers, content_type, replace)
+    # Most programs answer with the same few headers again and again.
+    key = (content_type, replace, *headers, *headers.values())
+    try:
+        return _blocks[key]
+    except KeyError:
+        block = _reply_headers(headers, content_type, replace)
+    except TypeError:  # a value that can't be hashed
+        return _reply_headers(headers, content_type, replace)
+    if len(block) <= _LARGEST_BLOCK and all(type(value) is str for value in headers.values()):
+        if len(_blocks) >= _MOST_BLOCKS:
+            _blocks.clear()
+        _blocks[key] = block
+    return block
+
+
+def _reply_headers(headers: Headers, content_type: str, replace: bool) -> bytes:
+    lines = header_lines(headers)
     if replace:
-        pairs = [pair for pair in pairs if pair[0].lower() != "content-type"]
-    if content_type and all(name.lower() != "content-type" for name, _ in pairs):
-        pairs.insert(0, ("Content-Type", content_type))
-    return header_lines(pairs)
+        lines = [line for line in lines if line[0] != "content-type"]
+    if content_type and "content-type" not in dict(lines):
+        lines.insert(0, ("content-type", f"Content-Type: {content_type}\r\n"))
+    return _wire(lines)
 
 
 def raw_header_lines(text: str) -> bytes:
@@ -233,13 +291,12 @@ def raw_header_lines(text: str) -> bytes:
     if not isinstance(text, str):
         raise TypeError(f"extra_headers must be str, not {type(text).__name__}")
     pairs = []
-    for line in text.split("\r\n"):
-        if line:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise ValueError(f"Header line {line!r} has no colon")
-            pairs.append((name, value.strip(" \t")))
-    return header_lines(header_pairs(pairs))
+    for line in filter(None, text.split("\r\n")):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError(f"Header line {line!r} has no colon")
+        pairs.append((name, value.strip(" \t")))
+    return _wire(header_lines(pairs))
 
 
 def event_text(event_type: str, data: Data) -> bytes:
@@ -257,32 +314,34 @@ def event_text(event_type: str, data: Data) -> bytes:
 
 
 def request_text(
-    method: str, path: str, host: str, pairs: list[tuple[str, str]], body: bytes
+    method: str, path: str, host: str, lines: list[tuple[str, str]], body: bytes
 ) -> bytes:
     """Return a request as it goes on the wire, :rfc:`9112` sections 3 and 6.
 
     Raises:
         ValueError: If *method* is not a token; *path* has a blank, a control character,
-            ``#`` or a character beyond ASCII; or *pairs* announce another body.
+            ``#`` or a character beyond ASCII; or *lines* announce another body.
     """
     if not _TOKEN.fullmatch(method):
         raise ValueError(f"method must be a token, not {method!r}")
     if not _TARGET.fullmatch(path):
         raise ValueError(f"path must be percent-encoded and without a fragment, not {path!r}")
-    if all(name.lower() != "host" for name, _ in pairs):
-        pairs = [("Host", host), *pairs]
-    framing = [(name.lower(), value) for name, value in pairs if name.lower() in _FRAMING]
-    if not framing and (body or method in _EXPECT_BODY):
-        pairs = [*pairs, ("Content-Length", str(len(body)))]
-    head = f"{method} {path} HTTP/1.1\r\n".encode() + header_lines(pairs) + b"\r\n"
-    return head + (_framed(framing, body) if framing else body)
+    if "host" not in dict(lines):
+        lines = [("host", f"Host: {host}\r\n"), *lines]
+    framing = [line for line in lines if line[0] in _FRAMING]
+    if framing:
+        body = _framed(framing, body)
+    elif body or method in _EXPECT_BODY:
+        lines = [*lines, ("content-length", f"Content-Length: {len(body)}\r\n")]
+    return b"%s %s HTTP/1.1\r\n%s\r\n%s" % (method.encode(), path.encode(), _wire(lines), body)
 
 
 def _framed(framing: list[tuple[str, str]], body: bytes) -> bytes:
     """Return *body* as the caller's own framing header announces it."""
-    (name, value), *others = framing
+    (name, line), *others = framing
     if others:
-        raise ValueError(f"headers must announce one body, not {framing}")
+        raise ValueError(f"headers must announce one body, not {[line for _, line in framing]}")
+    value = line[len(name) + 1 :].strip()
     if name == "transfer-encoding":
         if value.lower() != "chunked":
             raise ValueError(f"Transfer-Encoding must be chunked, not {value!r}")

@@ -127,6 +127,7 @@ class Manager:
         self._limits = limits or Limits()
         self._ws_limit = ws_message_limit(self._limits)
         self._stopping = False
+        self._closed = False
         self._ref = weakref.ref(self)
         self._lock = RLock()  # re-entrant: signal handlers and finalizers run anywhere
         self._conns: dict[int, Connection] = {}  # all that Python has heard of
@@ -257,6 +258,7 @@ class Manager:
         code = lib.mg_mgr_free(self._mgr)
         if code == lib.MGX_EBUSY:
             raise Error("Cannot close Manager while poll() is active: call stop() instead")
+        self._closed = True
         self._end_all()
         _dispatch.raise_kept()
 
@@ -288,10 +290,13 @@ class Manager:
         """Return how many seconds one may wait before the next :meth:`poll`.
 
         0.0 when work is pending, ``None`` without limit.
+
+        Raises:
+            Error: If the manager is closed.
         """
+        if self._closed:
+            self._check(lib.MGX_ECLOSED, "next_timeout")
         ms: int = lib.mgx_mgr_next_timeout(self._mgr)
-        if ms < -1:
-            self._check(ms, "next_timeout")
         return None if ms < 0 else ms / 1000
 
     def _check(self, code: int, doing: str, err: Any = None) -> None:
@@ -424,12 +429,12 @@ class Manager:
         text = url.replace("\0", "")  # refused by C, with its reason
         is_unix = text.partition("://")[0].lower() == "unix"
         user, password = ("", "") if is_unix else (url_user(text), url_pass(text))
-        pairs = websocket.request_pairs(user, password, headers, key, offered, compression)
+        lines = websocket.request_lines(user, password, headers, key, offered, compression)
         path = "/" if is_unix else url_uri(text)
         kept = [
             ffi.from_buffer(part)
             for part in (
-                request_text("GET", path, _host_line(text, True), pairs, b""),
+                request_text("GET", path, _host_line(text, True), lines, b""),
                 websocket.accept_for(key),
                 ",".join(offered).encode(),
             )

@@ -34,7 +34,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--port", type=port, default=8000, help="TCP port; 0 takes a free one and shows it"
     )
-    parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen at")
+    parser.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen at"
+    )
     parser.add_argument(
         "--listing", action="store_true", help="list directories that have no index.html"
     )

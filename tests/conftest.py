@@ -23,6 +23,7 @@ from mongoose_py import Connection, HttpMessage, Manager, event_name
 DEADLINE = 10.0  # seconds; only ever reached by a failure
 
 settings.register_profile("dev", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.register_profile(
     "ci", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )

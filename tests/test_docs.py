@@ -119,8 +119,11 @@ def accepts(port: int) -> bool:
 def type_command(command: str) -> str:
     """Return what the shell shows for *command*."""
     shell = shutil.which("bash") or "sh"
+    # Where a sanitizer's library is put in front of everything, curl hangs.
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     done = subprocess.run(
         [shell, "-c", command],
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -108,6 +108,15 @@ struct mg_http_message {
   size_t num_headers;
 };
 
+/* The same message for a binding that decodes the head by itself: flat, since
+ * to follow a nested struct costs a binding more than to cut a string. */
+struct mgx_http_event {
+  uint64_t conn;
+  struct mg_http_message *msg;
+  const char *head, *body;
+  size_t head_len, body_len;
+};
+
 /* An address in text form. */
 struct mgx_addr {
   char ip[112]; /* "127.0.0.1", "::1", "fe80::1%2", or a unix socket's path; NUL-terminated */
@@ -120,13 +129,23 @@ struct mgx_addr {
 struct mgx_callbacks {
   /* An event without data. */
   void (*on_event)(uint32_t tag, uint64_t conn, int ev);
+  /* Two or more of them in the same stage of a turn, each of another connection. Returns
+   * how many were delivered, in order; the others come in the next turn. NULL: they
+   * come one by one. */
+  size_t (*on_events)(uint32_t tag, const uint64_t *conns, const int *evs, size_t count);
   /* MG_EV_ERROR (always, wanted or not), MG_EV_READ on raw connections and
    * streamed bodies, MG_EV_WAKEUP. */
   void (*on_data)(uint32_t tag, uint64_t conn, int ev, const char *data, size_t len);
   /* MG_EV_HTTP_HDRS, MG_EV_HTTP_MSG. */
-  void (*on_http)(uint32_t tag, uint64_t conn, int ev, struct mg_http_message *msg);
+  void (*on_http)(uint32_t tag, uint64_t conn, int ev, const struct mgx_http_event *event);
+  /* Two or more MG_EV_HTTP_MSG of as many server connections, ready in the same turn:
+   * conns[i] is events[i].conn. To enter a language once for all of them costs less.
+   * Returns how many were delivered, in order; the others come in the next turn.
+   * NULL: they come one by one. */
+  size_t (*on_http_batch)(uint32_t tag, const uint64_t *conns,
+                          const struct mgx_http_event *events, size_t count);
   /* MG_EV_WS_OPEN. */
-  void (*on_ws_open)(uint32_t tag, uint64_t conn, struct mg_http_message *msg);
+  void (*on_ws_open)(uint32_t tag, uint64_t conn, const struct mgx_http_event *event);
   /* MG_EV_WS_MSG, MG_EV_WS_CTL: unmasked payload; `first` is the first byte of
    * the (first) frame: FIN 0x80, RSV1 0x40 when compressed, opcode below. Text is
    * UTF-8 unless compressed; a close frame is well-formed. */
@@ -203,6 +222,9 @@ int64_t mgx_mgr_next_timeout(struct mg_mgr *mgr);
 size_t mgx_mgr_conns(struct mg_mgr *mgr, uint64_t *ids, size_t cap);
 /* Send `Date` in the answers of the HTTP server (default true). */
 void mgx_mgr_set_date(struct mg_mgr *mgr, bool on);
+
+/* Beside the events in a mask: MG_EV_READ comes only where it carries data. */
+enum { MGX_READ_WITH_DATA_SHIFT = 31 };
 
 /* Handlers: what the binding calls a handler is a number and two event masks
  * (bit 1 << MG_EV_...) to the core: one for the connections it is set on, one

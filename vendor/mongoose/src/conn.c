@@ -20,6 +20,7 @@ struct mg_connection *mg__conn_new(struct mg_mgr *mgr) {
   c->fd = c->file = -1;
   c->interest = ~0u;
   c->linger_left = MG_LINGER_BYTES;
+  c->input_result = 1;
   mg__link_init(&c->todo);
   mg__link_init(&c->dirty);
   mg__link_init(&c->polls);
@@ -222,11 +223,11 @@ void mg__conn_detach(struct mg_connection *c) {
 
 static void conn_close_socket(struct mg_connection *c) {
   if (c->fd < 0) return;
-  if (c->interest != ~0u) c->mgr->poller_ops->del(c->mgr->poller, c->fd);
+  if (c->interest != ~0u && !c->mgr->is_forked) c->mgr->poller_ops->del(c->mgr->poller, c->fd);
   c->interest = ~0u;
   c->mgr->os->close(c->fd);
   c->fd = -1;
-  if (c->unlink_path != NULL) unlink(c->unlink_path);
+  if (c->unlink_path != NULL && !c->mgr->is_forked) unlink(c->unlink_path);
 }
 
 /* After our last byte the peer may still be sending; closing now would make

@@ -12,10 +12,26 @@ enum {
   HTTP_UNSENT_BYTES = 1024 * 1024, /* of answers: then no further request is read */
 };
 
-struct scratch { /* one per manager: only the polling thread parses */
-  struct mg_http_message msg;
-  struct mg_http_header headers[MG_MAX_HEADERS];
+enum {
+  HTTP_BATCH = 64,                  /* messages held back to be delivered together */
+  HTTP_BATCH_HEADERS = 32 * HTTP_BATCH /* lines of all of them, if they are ordinary ones */
 };
+
+struct scratch { /* one per manager: only the polling thread parses */
+  size_t headers_used;
+  struct mg_connection *conns[HTTP_BATCH]; /* with a message held back: mgr->posted of them */
+  uint64_t ids[HTTP_BATCH];
+  size_t used[HTTP_BATCH]; /* where each message ends */
+  struct mgx_http_event events[HTTP_BATCH];
+  struct mg_http_message msgs[HTTP_BATCH]; /* the next one is being looked at */
+  struct mg_http_header headers[HTTP_BATCH_HEADERS + MG_MAX_HEADERS];
+};
+
+static struct mg_http_message *current_message(struct mg_mgr *mgr) {
+  return &((struct scratch *) mgr->http_scratch)->msgs[mgr->posted];
+}
+
+static void run_posted_messages(struct mg_mgr *mgr);
 
 struct mg_http_message *mg__http_running(struct mg_connection *c) {
   return c->proto == &mg__proto_http ? mg__http(c)->running : NULL;
@@ -50,14 +66,18 @@ static int parse_head(struct mg_connection *c, size_t len) {
   struct scratch *s = c->mgr->http_scratch;
   uint64_t count = c->mgr->limits.header_count;
   size_t cap = count == 0 || count > MG_MAX_HEADERS ? MG_MAX_HEADERS : (size_t) count;
-  if (s == NULL) s = c->mgr->http_scratch = mg__malloc(sizeof(*s));
-  if (s == NULL) return -503;
-  return mg__http_parse(c->recv.buf, len, &c->mgr->limits, &s->msg, s->headers, cap);
+  if (s == NULL) {
+    s = c->mgr->http_scratch = mg__malloc(sizeof(*s));
+    if (s == NULL) return -503;
+    s->headers_used = 0;
+  }
+  return mg__http_parse(c->recv.buf, len, &c->mgr->limits, &s->msgs[c->mgr->posted],
+                        s->headers + s->headers_used, cap);
 }
 
 int mg__http_parse_head(struct mg_connection *c, size_t len, struct mg_http_message **msg) {
   int n = parse_head(c, len);
-  *msg = c->mgr->http_scratch == NULL ? NULL : &((struct scratch *) c->mgr->http_scratch)->msg;
+  *msg = c->mgr->http_scratch == NULL ? NULL : current_message(c->mgr);
   return n;
 }
 
@@ -83,16 +103,15 @@ static bool head_has_news(struct mg_connection *c, struct mg_http *h) {
 /* Fire an event with a message; false: the connection is not ours to go on with. */
 static bool http_emit(struct mg_connection *c, int ev, struct mg_http_message *msg) {
   struct mg_http *h = mg__http(c);
-  bool go_on = true;
+  struct mgx_http_event event = mg__http_event(c, msg);
   if (!mg__wants(c, ev)) return !c->is_closing;
   h->running = msg;
   h->in_headers = ev == MG_EV_HTTP_HDRS;
-  mg__emit_http(c, ev, msg);
+  mg__emit_http(c, ev, &event);
   if (c->proto != &mg__proto_http) return false;
   h->running = NULL;
   h->in_headers = false;
-  go_on = !c->is_closing && !c->is_draining;
-  return go_on;
+  return !c->is_closing && !c->is_draining;
 }
 
 int mgx_http_stream_body(struct mg_mgr *mgr, uint64_t conn) {
@@ -150,15 +169,16 @@ static void message_begin(struct mg_connection *c, struct mg_http *h, size_t hea
     msg->body.len = arrived;
 }
 
-static bool body_has_arrived(const struct mg_connection *c, const struct mg_http *h) {
-  if (h->framing.kind == MG_BODY_NONE) return true;
+bool mg__http_body_has_arrived(const struct mg_connection *c) {
+  const struct mg_http *h = mg__http(c);
+  if (h->reading == MG_HTTP_HEAD || h->framing.kind == MG_BODY_NONE) return true;
   return h->framing.kind == MG_BODY_LENGTH && c->recv.len - h->head_len >= h->body_left;
 }
 
 /* An answer that is already on its way while the body is still coming: read no
  * further, the peer will see the answer and the end. */
 static bool answered_early(struct mg_connection *c, struct mg_http *h) {
-  if (c->is_client || h->answer != MG_ANSWER_NONE || body_has_arrived(c, h)) return false;
+  if (c->is_client || h->answer != MG_ANSWER_NONE || mg__http_body_has_arrived(c)) return false;
   mg__conn_drain(c);
   return true;
 }
@@ -174,7 +194,7 @@ static bool headers_event(struct mg_connection *c, struct mg_http *h, struct mg_
   if (!http_emit(c, MG_EV_HTTP_HDRS, msg) || answered_early(c, h)) return false;
   if (!body_fits(c, h)) return http_bad(c, 413, "body above the recv_buffer limit");
   if (!c->is_client && h->framing.expect_continue && h->answer == MG_ANSWER_AWAITED &&
-      !body_has_arrived(c, h) && c->recv.len == h->head_len)
+      !mg__http_body_has_arrived(c) && c->recv.len == h->head_len)
     mg__conn_queue(c, go_on, sizeof(go_on) - 1);
   return true;
 }
@@ -205,7 +225,7 @@ static bool read_head(struct mg_connection *c, struct mg_http *h, bool *parsed) 
     return false;
   }
   if (n < 0) return http_bad(c, -n, c->is_client ? "malformed head" : "request head");
-  msg = &((struct scratch *) c->mgr->http_scratch)->msg;
+  msg = current_message(c->mgr);
   if (c->is_client ? msg->method.len < 5 || memcmp(msg->method.buf, "HTTP/", 5) != 0
                    : msg->method.len >= 5 && memcmp(msg->method.buf, "HTTP/", 5) == 0)
     return http_bad(c, 400, c->is_client ? "a request" : "a response");
@@ -233,35 +253,108 @@ static void response_done(struct mg_connection *c, struct mg_http *h) {
   if (!h->framing.keep_alive) mg__conn_drain(c);
 }
 
-/* Fire MG_EV_HTTP_MSG, then drop recv[0..used). */
-static bool message_done(struct mg_connection *c, struct mg_http *h, size_t used, bool parsed) {
-  struct mg_http_message *msg;
-  bool go_on, tunnel = c->is_client && (h->framing.status == 101 ||
-                                        ((h->connects & 1) && h->framing.status / 100 == 2));
-  if (!parsed && parse_head(c, h->head_len) <= 0) return http_bad(c, 503, "out of memory");
-  msg = &((struct scratch *) c->mgr->http_scratch)->msg;
-  msg->body = (struct mg_str){c->recv.buf + h->head_len, h->is_streamed ? 0 : h->body_len};
-  mg__conn_set_deadline(c, 0);
-  h->reading = MG_HTTP_HEAD;
-  if (c->is_client || h->answer != MG_ANSWER_NONE) {
-    go_on = http_emit(c, MG_EV_HTTP_MSG, msg);
-    if (c->proto != &mg__proto_http) { /* it became a tunnel: what follows is raw */
-      mg__iobuf_del(&c->recv, used);
-      return false;
-    }
-  } else {
-    go_on = !c->is_closing; /* answered in MG_EV_HTTP_HDRS already */
+/* The event was delivered, or nobody wants it: drop recv[0..used) and see
+ * whether to go on with what is behind it. */
+static bool message_over(struct mg_connection *c, struct mg_http *h, size_t used) {
+  bool tunnel;
+  if (c->proto != &mg__proto_http) { /* the handler made it a tunnel: what follows is raw */
+    mg__iobuf_del(&c->recv, used);
+    return false;
   }
+  tunnel = c->is_client && (h->framing.status == 101 ||
+                            ((h->connects & 1) && h->framing.status / 100 == 2));
   mg__iobuf_del(&c->recv, used);
   if (c->is_client) response_done(c, h);
-  if (tunnel && go_on) {
+  if (c->is_closing || c->is_draining) return false;
+  if (tunnel) {
     mg__conn_detach(c);
     return false;
   }
   if (h->answer == MG_ANSWER_AWAITED && !mg__wants(c, MG_EV_HTTP_MSG) &&
       !mg__wants(c, MG_EV_HTTP_HDRS))
     set_timeout(c, c->mgr->limits.keepalive_timeout_ms); /* nobody listens, nobody will answer */
-  return go_on && !c->is_draining && !c->is_closing;
+  return true;
+}
+
+/* Hold the event back, to be delivered together with others of this turn.
+ * The message stays where it is, for nothing is read meanwhile. */
+static void post(struct mg_connection *c, struct mg_http *h, size_t used) {
+  struct mg_mgr *mgr = c->mgr;
+  struct scratch *s = mgr->http_scratch;
+  struct mg_http_message *msg = current_message(mgr);
+  s->conns[mgr->posted] = c;
+  s->ids[mgr->posted] = c->id;
+  s->used[mgr->posted] = used;
+  s->events[mgr->posted] = mg__http_event(c, msg);
+  s->headers_used += msg->num_headers;
+  mgr->posted++;
+  mgr->posted_full = mgr->posted == HTTP_BATCH || s->headers_used > HTTP_BATCH_HEADERS;
+  mgr->run_posted = run_posted_messages;
+  h->running = msg;
+  h->is_whole = true;
+  h->whole_used = used;
+  c->is_posted = true;
+  c->busy++;
+}
+
+/* A whole message is at recv[0..used): fire MG_EV_HTTP_MSG. */
+static bool message_done(struct mg_connection *c, struct mg_http *h, size_t used, bool parsed) {
+  struct mg_http_message *msg;
+  if (!parsed && parse_head(c, h->head_len) <= 0) return http_bad(c, 503, "out of memory");
+  msg = current_message(c->mgr);
+  msg->body = (struct mg_str){c->recv.buf + h->head_len, h->is_streamed ? 0 : h->body_len};
+  mg__conn_set_deadline(c, 0);
+  h->reading = MG_HTTP_HEAD; /* the answer may rely on it: all of the request is there */
+  if (!c->is_client && h->answer != MG_ANSWER_NONE && mg__wants(c, MG_EV_HTTP_MSG) &&
+      c->mgr->cb->on_http_batch != NULL) {
+    post(c, h, used);
+    return false;
+  }
+  h->is_whole = false;
+  if (c->is_client || h->answer != MG_ANSWER_NONE) /* else answered in MG_EV_HTTP_HDRS */
+    http_emit(c, MG_EV_HTTP_MSG, msg);
+  return message_over(c, h, used);
+}
+
+/* One connection of a batch: its event was delivered, or it is still due. */
+static void posted_over(struct mg_connection *c, size_t used, bool is_done) {
+  struct mg_http *h = mg__http(c);
+  if (c->proto == &mg__proto_http) {
+    h->running = NULL;
+    h->in_loop = is_done;
+    h->is_whole = !is_done;
+    h->reading = is_done ? MG_HTTP_HEAD : MG_HTTP_BODY;
+  }
+  if (is_done) {
+    message_over(c, h, used);
+    mg__io_resume(c);
+  } else {
+    c->is_posted = false;
+    mg__conn_todo(c);
+  }
+  c->busy--;
+}
+
+static size_t deliver_posted(struct mg_mgr *mgr, const struct scratch *s, size_t count) {
+  if (mgr->leave) return 0;
+  if (count > 1) return mg__emit_http_batch(mgr, s->conns, s->ids, s->events, count);
+  mg__emit_http(s->conns[0], MG_EV_HTTP_MSG, &s->events[0]);
+  return 1;
+}
+
+/* Until nothing is held back: going on with a connection may post its next
+ * request. There are only as many as have been read before. */
+static void run_posted_messages(struct mg_mgr *mgr) {
+  struct scratch *s = mgr->http_scratch;
+  while (mgr->posted > 0) {
+    struct mg_connection *conns[HTTP_BATCH]; /* copies: going on with one fills s again */
+    size_t used[HTTP_BATCH], count = mgr->posted, done = deliver_posted(mgr, s, count);
+    memcpy(conns, s->conns, count * sizeof(conns[0]));
+    memcpy(used, s->used, count * sizeof(used[0]));
+    mgr->posted = s->headers_used = 0;
+    mgr->posted_full = false;
+    for (size_t i = 0; i < count; i++) posted_over(conns[i], used[i], i < done);
+  }
 }
 
 /* ---- bodies, collected ------------------------------------------------------------------- */
@@ -350,9 +443,14 @@ static bool stream_body(struct mg_connection *c, struct mg_http *h) {
   } else {
     used = 0;
   }
-  if (!go_on || answered_early(c, h)) return false;
+  if (!go_on) return false;
+  if (!is_end && !c->is_client && h->answer == MG_ANSWER_NONE) {
+    mg__conn_drain(c); /* answered early */
+    return false;
+  }
   stream_drop(c, h, used);
   if (!is_end) return wait_for_body(c);
+  if (c->is_paused || c->mgr->leave) return false; /* the message comes when it goes on */
   return message_done(c, h, h->head_len, false);
 }
 
@@ -365,6 +463,7 @@ static bool may_go_on(const struct mg_connection *c, const struct mg_http *h) {
 }
 
 static bool read_body(struct mg_connection *c, struct mg_http *h, bool parsed) {
+  if (h->is_whole) return message_done(c, h, h->whole_used, parsed);
   if (h->is_streamed) return stream_body(c, h);
   switch (h->framing.kind) {
     case MG_BODY_LENGTH: return collect_length(c, h, parsed);
@@ -390,7 +489,7 @@ static void http_on_data(struct mg_connection *c) {
       parsed = false;
     }
   }
-  if (c->proto != &mg__proto_http) return;
+  if (c->proto != &mg__proto_http || c->is_posted) return;
   h->in_loop = false;
   if (c->is_eof && !c->is_closing && !c->is_paused && !c->mgr->leave) http_on_eof(c);
 }

@@ -35,6 +35,8 @@ struct mg_http {
   bool in_headers;  /* MG_EV_HTTP_HDRS is running */
   bool in_loop;     /* http.c is at work and will look at recv again by itself */
   struct mg_http_message *running; /* of the event that runs, or NULL */
+  bool is_whole;    /* the message ends at recv[whole_used]; its event is still due */
+  size_t whole_used;
 
   int answer;
   uint64_t answer_left;
@@ -51,6 +53,9 @@ struct mg_http {
 };
 
 static inline struct mg_http *mg__http(const struct mg_connection *c) { return c->proto_data; }
+
+/* http.c: is the body of the message being read in the buffer, as far as lengths tell? */
+bool mg__http_body_has_arrived(const struct mg_connection *c);
 
 /* http_answer.c */
 int mg__http_on_send(struct mg_connection *c, const char *data, size_t len);

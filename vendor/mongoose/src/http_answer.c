@@ -72,35 +72,38 @@ static bool list_has(struct mg_str list, const char *token) {
 }
 
 static void look_at_line(struct head_facts *f, struct mg_str line) {
-  static const char stream[] = "text/event-stream";
   const char *colon = memchr(line.buf, ':', line.len);
   struct mg_str name, value;
   if (colon == NULL || line.len < 3) return;
   name = (struct mg_str){line.buf, (size_t) (colon - line.buf)};
   value = line_value(line, name.len);
-  if (mg__streq_nocase(name, "content-type")) {
-    f->is_stream = value.len >= sizeof(stream) - 1 &&
-                   mg__streq_nocase((struct mg_str){value.buf, sizeof(stream) - 1}, stream);
-  } else if (mg__streq_nocase(name, "date")) {
-    f->has_date = true;
-  } else if (mg__streq_nocase(name, "connection")) {
-    f->connection = line;
-    f->closes = f->closes || list_has(value, "close");
-  } else if (mg__streq_nocase(name, "transfer-encoding")) {
-    f->coding = line;
-    f->is_chunked = mg__streq_nocase(value, "chunked");
-    f->bad_coding = !f->is_chunked;
-  } else if (mg__streq_nocase(name, "content-length")) {
-    f->length = line;
-    f->has_length = true;
-    f->bad_coding = f->bad_coding || !parse_length(value, &f->length_value);
+  switch (name.len) { /* different for each that matters: one comparison at most */
+    case 4:
+      if (http_same(name.buf, "date", 4)) f->has_date = true;
+      break;
+    case 10:
+      if (!http_same(name.buf, "connection", 10)) break;
+      f->connection = line;
+      f->closes = f->closes || list_has(value, "close");
+      break;
+    case 12:
+      if (http_same(name.buf, "content-type", 12))
+        f->is_stream = value.len >= 17 && http_same(value.buf, "text/event-stream", 17);
+      break;
+    case 14:
+      if (!http_same(name.buf, "content-length", 14)) break;
+      f->length = line;
+      f->has_length = true;
+      f->bad_coding = f->bad_coding || !parse_length(value, &f->length_value);
+      break;
+    case 17:
+      if (!http_same(name.buf, "transfer-encoding", 17)) break;
+      f->coding = line;
+      f->is_chunked = mg__streq_nocase(value, "chunked");
+      f->bad_coding = !f->is_chunked;
+      break;
+    default: break;
   }
-}
-
-/* Only names that begin so are looked at closely. */
-static bool line_matters(char first) {
-  return first == 'C' || first == 'c' || first == 'T' || first == 't' || first == 'D' ||
-         first == 'd';
 }
 
 static void look_at_head(struct head_facts *f, const char *headers, size_t len) {
@@ -108,7 +111,7 @@ static void look_at_head(struct head_facts *f, const char *headers, size_t len) 
   while (len > 0) {
     const char *end = memchr(headers, '\n', len);
     size_t n = end == NULL ? len : (size_t) (end - headers) + 1;
-    if (line_matters(*headers)) look_at_line(f, (struct mg_str){headers, n});
+    look_at_line(f, (struct mg_str){headers, n});
     headers += n;
     len -= n;
   }
@@ -184,8 +187,8 @@ enum { HEAD_ROOM = 256 }; /* status line, Date, Connection, framing, a chunk's f
 static void put_common(struct writer *w, struct mg_connection *c, const struct head_facts *f,
                        bool keep_alive, bool say_keep_alive) {
   if (!f->has_date) {
-    const char *date = mg__date_line(c->mgr);
-    put(w, date, strlen(date));
+    struct mg_str date = mg__date_line(c->mgr);
+    put(w, date.buf, date.len);
   }
   if (!keep_alive && !f->closes)
     PUT_TEXT(w, "Connection: close\r\n");
@@ -280,6 +283,8 @@ static int reply_http(struct mg_connection *c, int status, const char *headers,
   look_at_head(&f, headers, headers_len);
   err = plan_reply(h, status, &f, body_len, &p);
   if (err != MGX_OK) return err;
+  /* A whole answer before the body is there: the rest of it will not be read. */
+  if (!p.chunked && !p.interim && !mg__http_body_has_arrived(c)) p.keep_alive = false;
   if (body_len > SIZE_MAX - headers_len - HEAD_ROOM) return MGX_ENOMEM;
   err = mg__conn_queue_reserve(c, HEAD_ROOM + headers_len + (p.no_body ? 0 : body_len));
   if (err != MGX_OK) return err;
@@ -409,7 +414,7 @@ int mg__http_answer(struct mg_connection *c, int status, const char *head, size_
   if (body_len > SIZE_MAX - head_len - HEAD_ROOM) return MGX_ENOMEM;
   err = mg__conn_queue_reserve(c, HEAD_ROOM + head_len + body_len);
   if (err != MGX_OK) return err;
-  h->keep_alive = h->keep_alive && !f.closes;
+  h->keep_alive = h->keep_alive && !f.closes && mg__http_body_has_arrived(c);
   w = write_at(c);
   put_status(&w, status);
   put(&w, head, head_len);
@@ -521,6 +526,7 @@ static int sent_head(struct mg_connection *c, struct mg_http *h, const char *dat
     io->len = before; /* nothing is sent: as if never asked */
   else if (h->answer != MG_ANSWER_HEAD)
     mg__iobuf_free(&c->mgr->pool, io);
+  mg__iobuf_settle(&c->mgr->pool, io);
   return err;
 }
 

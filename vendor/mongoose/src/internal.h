@@ -45,6 +45,7 @@
 enum {
   MG_IO_SIZE = 16384,           /* one pooled buffer block, one socket read */
   MG_POOL_BLOCKS = 64,          /* free blocks a manager keeps: 1 MiB */
+  MG_ARENA_SIZE = 256 * 1024,   /* for buffers that live for a turn */
   MG_ACCEPT_BUDGET = 64,        /* per listener and turn */
   MG_DATAGRAM_BUDGET = 64,      /* per UDP socket and turn */
   MG_READ_BUDGET = 256 * 1024,  /* bytes per connection and turn */
@@ -100,11 +101,18 @@ struct mg_iobuf {
   size_t len;  /* valid bytes */
   size_t size; /* bytes from buf to the end of the allocation; len <= size, always */
   size_t gap;  /* bytes consumed in front of buf, inside the allocation */
+  bool in_arena; /* a slice of the pool's arena, not an allocation of its own */
 };
 
-struct mg_pool { /* free blocks of MG_IO_SIZE bytes */
-  void *free;
+/* Where buffers come from. A small or new buffer is a slice of the arena: most
+ * live for less than a turn, so one after the other they lie close together in
+ * the cache, and when none is left the arena starts again from its beginning.
+ * One that outlives the turn moves out (mg__iobuf_settle). */
+struct mg_pool {
+  void *free; /* blocks of MG_IO_SIZE bytes */
   size_t count;
+  char *arena;
+  size_t arena_used, arena_slices;
 };
 void mg__pool_free(struct mg_pool *pool);
 
@@ -113,12 +121,14 @@ void mg__pool_free(struct mg_pool *pool);
 bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n);
 /* The same, but an empty buffer gets a block of that size. */
 bool mg__iobuf_reserve_exact(struct mg_pool *pool, struct mg_iobuf *io, size_t n);
+/* Reading is over: give the room behind len back that the arena can use. */
+void mg__iobuf_trim(struct mg_pool *pool, struct mg_iobuf *io);
 /* reserve + copy; all or nothing. */
 bool mg__iobuf_add(struct mg_pool *pool, struct mg_iobuf *io, const void *data, size_t n);
 /* Drop n <= len bytes from the front; O(1). Keeps the allocation. */
 void mg__iobuf_del(struct mg_iobuf *io, size_t n);
 /* Give memory back that an idle connection does not need: all of it when
- * empty, most of it when a short tail sits in a big block. */
+ * empty, most of it when a short tail sits in a big block or in the arena. */
 void mg__iobuf_settle(struct mg_pool *pool, struct mg_iobuf *io);
 void mg__iobuf_free(struct mg_pool *pool, struct mg_iobuf *io);
 
@@ -300,6 +310,19 @@ struct mg_connection {
   bool is_resting;   /* listener: out of descriptors until the deadline */
   bool in_read;      /* MG_EV_READ with data is running */
   bool quiet_read;   /* protocol: these bytes were told by MG_EV_READ already */
+  bool is_blocked;   /* the last write found no room */
+  bool is_posted;    /* a message of it is held back: its input goes on in mg__io_resume() */
+  bool input_grown;  /* ... which owes it an MG_EV_READ */
+  int input_result;  /* ... and what read_stream() had said: 1, 0, -errno */
+};
+
+enum { MG_EVENT_BATCH = 64 };
+
+struct mg_event_batch { /* events without data that are delivered together */
+  size_t count;
+  struct mg_connection *conns[MG_EVENT_BATCH]; /* busy */
+  uint64_t ids[MG_EVENT_BATCH];
+  int evs[MG_EVENT_BATCH];
 };
 
 struct mg_handler { /* what the binding calls a handler: see mongoose.h */
@@ -335,6 +358,7 @@ struct mg_mgr {
   uint64_t now; /* ms, read once a turn */
   time_t date_at;      /* second that date[] is for */
   char date[40];       /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
+  size_t date_len;
   bool send_date;
   bool is_polling;  /* mg_mgr_poll() is active ... */
   pthread_t poller_thread; /* ... on this thread */
@@ -343,10 +367,18 @@ struct mg_mgr {
   bool is_closed;
   bool interrupted; /* the next wait ends at once */
   bool leave;       /* mgx_mgr_break() */
-  void *http_scratch; /* http.c: the message being looked at; owned */
+  bool is_forked;   /* mg_mgr_free() runs in a child of the process that made it */
+  pid_t pid;        /* the process that made it */
+  void *http_scratch; /* http.c: the messages being looked at; owned */
+  /* Events that a protocol holds back to deliver them together: called when it
+   * has no room for another one, and at the end of each stage of a turn. */
+  void (*run_posted)(struct mg_mgr *mgr);
+  size_t posted;     /* how many there are */
+  bool posted_full;
   uint8_t entropy[MG_ENTROPY]; /* ws.c: random bytes, each used once */
   size_t entropy_left;
   struct mg_ready ready[MG_EVENTS];
+  struct mg_event_batch events;
   struct mg_log_line *log_first, *log_last; /* log.c: lines waiting for a moment without the lock */
   size_t log_count;
 };
@@ -409,7 +441,9 @@ void mg__conn_free(struct mg_connection *c);
 /* io.c: what the loop does with a connection. */
 void mg__io_ready(struct mg_connection *c, unsigned what);
 void mg__io_input(struct mg_connection *c, bool grown); /* hand recv to protocol or handler */
+void mg__io_resume(struct mg_connection *c); /* a posted event was delivered */
 void mg__io_flush(struct mg_connection *c);
+void mg__io_flushed(struct mg_connection *c); /* its second half, behind MG_EV_WRITE */
 void mg__io_timeout(struct mg_connection *c);
 int mg__io_send_datagram(struct mg_connection *c, const char *data, size_t len,
                          struct mgx_error *err);
@@ -421,8 +455,20 @@ static inline bool mg__wants(const struct mg_connection *c, int ev) {
   return (c->mask >> ev) & 1u;
 }
 bool mg__emit(struct mg_connection *c, int ev);
+/* The same, but held back to be delivered together with others of this stage
+ * of the turn. After an MG_EV_WRITE mg__io_flushed() is called. Loop only. */
+void mg__post(struct mg_connection *c, int ev);
+void mg__run_events(struct mg_mgr *mgr);
 bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len);
-bool mg__emit_http(struct mg_connection *c, int ev, struct mg_http_message *msg);
+bool mg__emit_http(struct mg_connection *c, int ev, const struct mgx_http_event *event);
+size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
+                           const struct mgx_http_event *events, size_t count);
+static inline struct mgx_http_event mg__http_event(const struct mg_connection *c,
+                                                   struct mg_http_message *msg) {
+  struct mgx_http_event event = {c->id,         msg,           msg->head.buf,
+                                 msg->body.buf, msg->head.len, msg->body.len};
+  return event;
+}
 bool mg__emit_ws_open(struct mg_connection *c, struct mg_http_message *msg);
 bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
 bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
@@ -432,7 +478,7 @@ struct mg_handler *mg__handler(struct mg_mgr *mgr, int h); /* NULL: no such one 
 /* May this thread run callbacks now? If not they are left to the loop. */
 bool mg__may_emit(const struct mg_mgr *mgr);
 void mg__interrupt(struct mg_mgr *mgr);
-const char *mg__date_line(struct mg_mgr *mgr); /* with CR LF */
+struct mg_str mg__date_line(struct mg_mgr *mgr); /* with CR LF; "" when switched off */
 
 /* log.c */
 void mg__log(struct mg_mgr *mgr, int level, const char *fmt, ...)

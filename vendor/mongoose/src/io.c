@@ -10,6 +10,7 @@ static void input_raw(struct mg_connection *c) {
   size_t len = c->recv.len;
   uint64_t limit = mg__conn_recv_limit(c);
   if (len <= c->kept || c->is_paused || c->is_listening || !mg__wants(c, MG_EV_READ)) return;
+  if (c->mgr->leave) return; /* comes in the next turn */
   c->event_len = len;
   c->keep = 0;
   c->in_read = true;
@@ -22,16 +23,30 @@ static void input_raw(struct mg_connection *c) {
                    (unsigned long long) limit);
 }
 
+/* The protocol has taken bytes: their MG_EV_READ comes behind its own events. */
+static void input_told(struct mg_connection *c) {
+  c->input_grown = false;
+  if (c->proto != NULL && !c->quiet_read && !c->is_closing && mg__wants(c, MG_EV_READ) &&
+      !mg__wants(c, MGX_READ_WITH_DATA_SHIFT))
+    mg__post(c, MG_EV_READ);
+}
+
 void mg__io_input(struct mg_connection *c, bool grown) {
   if (c->is_draining) { /* nothing more is delivered, but a peer that goes on sending is bounded */
     c->linger_left -= c->recv.len < c->linger_left ? c->recv.len : c->linger_left;
     mg__iobuf_del(&c->recv, c->recv.len);
     c->kept = 0;
+    if (c->input_grown) input_told(c); /* an answer that was posted has ended it */
     if (c->linger_left == 0) mg__conn_close(c);
   } else if (c->proto != NULL) {
-    c->quiet_read = false;
+    grown = grown || c->input_grown;
+    c->quiet_read = c->input_grown = false;
     c->proto->on_data(c);
-    if (grown && c->proto != NULL && !c->quiet_read && !c->is_closing) mg__emit(c, MG_EV_READ);
+    if (c->is_posted) { /* goes on in mg__io_resume() */
+      c->input_grown = grown;
+      return;
+    }
+    if (grown) input_told(c);
     if (c->proto == NULL && !c->is_closing) input_raw(c); /* a tunnel began */
   } else if (!c->is_udp) {
     input_raw(c);
@@ -86,6 +101,23 @@ static int read_stream(struct mg_connection *c, bool *grown) {
   return 1;
 }
 
+/* Behind the last bytes: the end or an error, if read_stream() met one. */
+static void input_done(struct mg_connection *c, int result) {
+  c->input_result = 1;
+  if (result > 0 || c->is_closing) return;
+  mg__run_events(c->mgr); /* it may be owed an MG_EV_READ */
+  if (c->is_closing) return;
+  if (c->mgr->leave) { /* before that comes what was not delivered */
+    c->input_result = result;
+    mg__conn_todo(c);
+    return;
+  }
+  input_end(c);
+  if (result == 0 || c->is_closing) return;
+  if (result != -ECONNRESET && result != -EPIPE) fail_system(c, result);
+  mg__conn_close(c); /* a reset is an end of stream, not an error */
+}
+
 static void ready_stream(struct mg_connection *c, unsigned what) {
   bool grown = false;
   int result;
@@ -94,16 +126,20 @@ static void ready_stream(struct mg_connection *c, unsigned what) {
     return;
   }
   result = read_stream(c, &grown);
+  mg__iobuf_trim(&c->mgr->pool, &c->recv);
   if (result < 0) c->is_reset = true;
-  if (grown) mg__io_input(c, true);
-  if (result > 0 || c->is_closing) {
-    if (!grown) mg__iobuf_settle(&c->mgr->pool, &c->recv);
-    return;
-  }
-  input_end(c);
-  if (result == 0 || c->is_closing) return;
-  if (result != -ECONNRESET && result != -EPIPE) fail_system(c, result);
-  mg__conn_close(c); /* a reset is an end of stream, not an error */
+  if (grown)
+    mg__io_input(c, true);
+  else
+    mg__iobuf_settle(&c->mgr->pool, &c->recv);
+  c->input_result = result;
+  if (!c->is_posted) input_done(c, result);
+}
+
+void mg__io_resume(struct mg_connection *c) {
+  c->is_posted = false;
+  if (!c->is_closing) mg__io_input(c, false);
+  if (!c->is_posted) input_done(c, c->input_result);
 }
 
 static void ready_lingering(struct mg_connection *c) {
@@ -160,7 +196,8 @@ static void accepted(struct mg_connection *listener, int fd, const struct mg_soc
     return;
   }
   c->busy++;
-  if (mg__emit(c, MG_EV_OPEN)) mg__emit(c, MG_EV_ACCEPT);
+  mg__emit(c, MG_EV_OPEN);
+  if (!c->is_closing) mg__emit(c, MG_EV_ACCEPT);
   if (c->is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
   if (c->proto != NULL && !c->is_closing && c->recv.len == 0) c->proto->on_data(c); /* starts its clock */
   c->busy--;
@@ -301,7 +338,6 @@ static void flush_done(struct mg_connection *c) {
     c->file = -1;
   }
   c->stall_at = 0;
-  mg__iobuf_settle(&c->mgr->pool, &c->send);
   if (c->proto != NULL && c->proto->on_sent != NULL) c->proto->on_sent(c);
   if (c->is_draining && mg__conn_unsent(c) == 0) mg__conn_close(c);
 }
@@ -311,6 +347,7 @@ void mg__io_flush(struct mg_connection *c) {
   ssize_t n = 1;
   if (c->is_connecting || c->fd < 0 || c->is_udp || c->is_listening) {
     if (c->is_draining && !c->is_connecting) mg__conn_close(c);
+    mg__iobuf_settle(&c->mgr->pool, &c->send);
     return;
   }
   while (mg__conn_unsent(c) > 0 && budget > 0) {
@@ -322,19 +359,21 @@ void mg__io_flush(struct mg_connection *c) {
     flush_failed(c, n);
     return;
   }
-  if (budget < start && mg__wants(c, MG_EV_WRITE)) {
-    if (c->mgr->leave) {
-      c->deferred |= 1u << MG_EV_WRITE;
-      mg__conn_todo(c);
-    } else {
-      mg__emit(c, MG_EV_WRITE);
-    }
-  }
+  c->is_blocked = n == -EAGAIN;
+  if (budget < start) c->stall_at = 0; /* it took some: the clock starts again */
+  if (budget < start && mg__wants(c, MG_EV_WRITE))
+    mg__post(c, MG_EV_WRITE);
+  else
+    mg__io_flushed(c);
+}
+
+void mg__io_flushed(struct mg_connection *c) {
+  mg__iobuf_settle(&c->mgr->pool, &c->send);
   if (mg__conn_unsent(c) == 0)
     flush_done(c);
-  else if (n > 0)
+  else if (!c->is_blocked)
     mg__conn_dirty(c); /* the budget is used up: go on next turn */
-  else if (c->stall_at == 0 || budget < start)
+  else if (c->stall_at == 0)
     mg__conn_stalled(c);
   mg__conn_watch(c);
 }

@@ -43,9 +43,13 @@ void mg__free(void *p) { free(p); }
   ASAN_POISON_MEMORY_REGION((char *) (block) + sizeof(void *), MG_IO_SIZE - sizeof(void *))
 #define POOL_SHOW(block) \
   ASAN_UNPOISON_MEMORY_REGION((char *) (block) + sizeof(void *), MG_IO_SIZE - sizeof(void *))
+#define ARENA_HIDE(slice, size) ASAN_POISON_MEMORY_REGION(slice, size)
+#define ARENA_SHOW(slice, size) ASAN_UNPOISON_MEMORY_REGION(slice, size)
 #else
 #define POOL_HIDE(block) ((void) 0)
 #define POOL_SHOW(block) ((void) 0)
+#define ARENA_HIDE(slice, size) ((void) 0)
+#define ARENA_SHOW(slice, size) ((void) 0)
 #endif
 
 static void *block_get(struct mg_pool *pool) {
@@ -70,6 +74,59 @@ static void block_put(struct mg_pool *pool, void *block) {
 
 void mg__pool_free(struct mg_pool *pool) {
   while (pool->free != NULL) mg__free(block_get(pool));
+  assert(pool->arena_slices == 0);
+  if (pool->arena != NULL) ARENA_SHOW(pool->arena, MG_ARENA_SIZE);
+  mg__free(pool->arena);
+  pool->arena = NULL;
+}
+
+/* ---- arena --------------------------------------------------------------- */
+
+static size_t cache_lines(size_t n) { return (n + 63) & ~(size_t) 63; }
+
+static void *slice_get(struct mg_pool *pool, size_t size) {
+  char *slice;
+  if (pool->arena == NULL) {
+    pool->arena = mg__malloc(MG_ARENA_SIZE);
+    if (pool->arena == NULL) return NULL;
+    ARENA_HIDE(pool->arena, MG_ARENA_SIZE);
+  }
+  if (size > MG_ARENA_SIZE - pool->arena_used) return NULL;
+  slice = pool->arena + pool->arena_used;
+  pool->arena_used += size;
+  pool->arena_slices++;
+  ARENA_SHOW(slice, size);
+  return slice;
+}
+
+static bool is_last_slice(const struct mg_pool *pool, const struct mg_iobuf *io) {
+  return io->buf + io->size == pool->arena + pool->arena_used;
+}
+
+static void slice_put(struct mg_pool *pool, struct mg_iobuf *io) {
+  char *slice = io->buf - io->gap;
+  if (is_last_slice(pool, io)) pool->arena_used = (size_t) (slice - pool->arena);
+  if (--pool->arena_slices == 0) pool->arena_used = 0;
+  ARENA_HIDE(slice, io->gap + io->size);
+}
+
+/* The last slice may grow where it is. */
+static bool slice_grow(struct mg_pool *pool, struct mg_iobuf *io, size_t need) {
+  size_t more = cache_lines(need) - io->size;
+  if (!io->in_arena || !is_last_slice(pool, io) || more > MG_ARENA_SIZE - pool->arena_used)
+    return false;
+  ARENA_SHOW(io->buf + io->size, more);
+  io->size += more;
+  pool->arena_used += more;
+  return true;
+}
+
+void mg__iobuf_trim(struct mg_pool *pool, struct mg_iobuf *io) {
+  size_t keep = cache_lines(io->len);
+  if (!io->in_arena || !is_last_slice(pool, io) || keep >= io->size) return;
+  ARENA_HIDE(io->buf + keep, io->size - keep);
+  pool->arena_used -= io->size - keep;
+  io->size = keep;
 }
 
 /* ---- buffer ------------------------------------------------------------ */
@@ -88,7 +145,9 @@ static void iobuf_storage(struct mg_iobuf *io, void *base, size_t size) {
 static void iobuf_release(struct mg_pool *pool, struct mg_iobuf *io) {
   void *base = iobuf_base(io);
   if (base == NULL) return;
-  if (io->gap + io->size == MG_IO_SIZE) {
+  if (io->in_arena) {
+    slice_put(pool, io);
+  } else if (io->gap + io->size == MG_IO_SIZE) {
     block_put(pool, base);
   } else {
     mg__free(base);
@@ -103,6 +162,15 @@ static bool iobuf_move(struct mg_pool *pool, struct mg_iobuf *io, size_t want) {
   if (io->len > 0) memcpy(base, io->buf, io->len);
   iobuf_release(pool, io);
   iobuf_storage(io, base, want);
+  io->in_arena = false;
+  return true;
+}
+
+static bool iobuf_in_arena(struct mg_pool *pool, struct mg_iobuf *io, size_t n) {
+  void *slice = slice_get(pool, cache_lines(n));
+  if (slice == NULL) return false;
+  iobuf_storage(io, slice, cache_lines(n));
+  io->in_arena = true;
   return true;
 }
 
@@ -120,6 +188,9 @@ bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n) {
   if (n <= io->size - io->len) return true;
   if (n > (size_t) PTRDIFF_MAX - io->len) return false;
   need = io->len + n;
+  if (io->buf == NULL ? n <= MG_IO_SIZE && iobuf_in_arena(pool, io, n)
+                      : slice_grow(pool, io, need))
+    return true;
   /* Sliding costs len bytes and was paid for by consuming at least as many. */
   if (need <= alloc && io->gap >= io->len) {
     char *base = iobuf_base(io);
@@ -129,16 +200,18 @@ bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n) {
   }
   if (want < need) want = need;
   if (want <= MG_IO_SIZE) return iobuf_move(pool, io, MG_IO_SIZE);
-  if (io->gap == 0 && io->len > 0) return iobuf_grow(io, want);
+  if (io->gap == 0 && io->len > 0 && !io->in_arena) return iobuf_grow(io, want);
   return iobuf_move(pool, io, want);
 }
 
 bool mg__iobuf_reserve_exact(struct mg_pool *pool, struct mg_iobuf *io, size_t n) {
   void *base;
   if (io->buf != NULL || n > MG_IO_SIZE / 2) return mg__iobuf_reserve(pool, io, n);
+  if (iobuf_in_arena(pool, io, n)) return true;
   base = mg__malloc(n);
   if (base == NULL) return false;
   iobuf_storage(io, base, n);
+  io->in_arena = false;
   return true;
 }
 
@@ -168,9 +241,9 @@ void mg__iobuf_settle(struct mg_pool *pool, struct mg_iobuf *io) {
   size_t alloc = io->gap + io->size;
   if (io->len == 0) {
     mg__iobuf_free(pool, io);
-  } else if (alloc >= MG_IO_SIZE && io->len < alloc / 8) {
+  } else if (io->in_arena || (alloc >= MG_IO_SIZE && io->len < alloc / 8)) {
     /* When this fails the bytes are simply better off where they are. */
-    (void) iobuf_move(pool, io, (io->len + 63) & ~(size_t) 63);
+    (void) iobuf_move(pool, io, cache_lines(io->len));
   }
 }
 

@@ -26,6 +26,11 @@ static bool emit_end(struct mg_connection *c) {
   return !c->is_closing && !c->mgr->leave;
 }
 
+/* Another thread is polling, or the loop is being left. */
+static bool emit_later(const struct mg_mgr *mgr) {
+  return !mg__may_emit(mgr) || (mgr->is_polling && mgr->leave);
+}
+
 static bool defer(struct mg_connection *c, int ev) {
   c->deferred |= 1u << ev;
   mg__conn_todo(c);
@@ -34,14 +39,14 @@ static bool defer(struct mg_connection *c, int ev) {
 
 bool mg__emit(struct mg_connection *c, int ev) {
   if (!mg__wants(c, ev)) return !c->is_closing && !c->mgr->leave;
-  if (!mg__may_emit(c->mgr)) return defer(c, ev);
+  if (emit_later(c->mgr)) return defer(c, ev);
   emit_begin(c);
   c->mgr->cb->on_event(c->mgr->tag, c->id, ev);
   return emit_end(c);
 }
 
 bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len) {
-  if (!mg__may_emit(c->mgr)) { /* of these only MG_EV_ERROR can come from another thread */
+  if (emit_later(c->mgr)) { /* of these only MG_EV_ERROR: the others wait where their data is */
     c->error_text = mg__malloc(len + 1);
     if (c->error_text != NULL) {
       memcpy(c->error_text, data, len);
@@ -54,15 +59,16 @@ bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len
   return emit_end(c);
 }
 
-bool mg__emit_http(struct mg_connection *c, int ev, struct mg_http_message *msg) {
+bool mg__emit_http(struct mg_connection *c, int ev, const struct mgx_http_event *event) {
   emit_begin(c);
-  c->mgr->cb->on_http(c->mgr->tag, c->id, ev, msg);
+  c->mgr->cb->on_http(c->mgr->tag, c->id, ev, event);
   return emit_end(c);
 }
 
 bool mg__emit_ws_open(struct mg_connection *c, struct mg_http_message *msg) {
+  struct mgx_http_event event = mg__http_event(c, msg);
   emit_begin(c);
-  c->mgr->cb->on_ws_open(c->mgr->tag, c->id, msg);
+  c->mgr->cb->on_ws_open(c->mgr->tag, c->id, &event);
   return emit_end(c);
 }
 
@@ -72,14 +78,89 @@ bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, s
   return emit_end(c);
 }
 
+size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
+                           const struct mgx_http_event *events, size_t count) {
+  size_t done;
+  for (size_t i = 0; i < count; i++) c[i]->is_known = true; /* each is busy already */
+  mgr->emitting++;
+  mg__unlock(mgr);
+  done = mgr->cb->on_http_batch(mgr->tag, conns, events, count);
+  mg__lock(mgr);
+  mgr->emitting--;
+  return done;
+}
+
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
-  if (!mg__may_emit(c->mgr)) return defer(c, MG_EV_RESOLVE);
+  if (emit_later(c->mgr)) return defer(c, MG_EV_RESOLVE);
   mg__addr_text(&c->rem, &addr);
   emit_begin(c);
   c->mgr->cb->on_resolve(c->mgr->tag, c->id, &addr, 1);
   return emit_end(c);
+}
+
+/* Drop those that were closed meanwhile: nothing follows a close but MG_EV_CLOSE. */
+static size_t batch_live(struct mg_event_batch *b) {
+  size_t live = 0;
+  for (size_t i = 0; i < b->count; i++) {
+    struct mg_connection *c = b->conns[i];
+    if (c->is_closing) {
+      c->busy--;
+      continue;
+    }
+    b->conns[live] = c;
+    b->ids[live] = c->id;
+    b->evs[live++] = b->evs[i];
+  }
+  return live;
+}
+
+static size_t batch_deliver(struct mg_mgr *mgr, const struct mg_event_batch *b) {
+  size_t done;
+  if (mgr->leave) return 0;
+  if (b->count == 1 || mgr->cb->on_events == NULL) {
+    for (done = 0; done < b->count && !mgr->leave; done++) mg__emit(b->conns[done], b->evs[done]);
+    return done;
+  }
+  for (size_t i = 0; i < b->count; i++) b->conns[i]->is_known = true;
+  mgr->emitting++;
+  mg__unlock(mgr);
+  done = mgr->cb->on_events(mgr->tag, b->ids, b->evs, b->count);
+  mg__lock(mgr);
+  mgr->emitting--;
+  return done;
+}
+
+/* An event of a batch was delivered, or is left to the next turn. */
+static void batch_over(struct mg_connection *c, int ev, bool is_done) {
+  struct mg_mgr *mgr = c->mgr;
+  if (!is_done) defer(c, ev);
+  if (ev == MG_EV_WRITE && !c->is_closing) mg__io_flushed(c);
+  c->busy--;
+  if (ev != MG_EV_WRITE || !c->is_closing || c->busy > 0 || mgr->leave) return;
+  mg__link_del(&c->dirty);
+  mg__conn_finish(c); /* as the loop does when no event comes between */
+}
+
+void mg__run_events(struct mg_mgr *mgr) {
+  struct mg_event_batch b; /* a copy: what is delivered may post more */
+  while (mgr->events.count > 0) {
+    size_t done;
+    b = mgr->events;
+    mgr->events.count = 0;
+    b.count = batch_live(&b);
+    done = batch_deliver(mgr, &b);
+    for (size_t i = 0; i < b.count; i++) batch_over(b.conns[i], b.evs[i], i < done);
+  }
+}
+
+void mg__post(struct mg_connection *c, int ev) {
+  struct mg_event_batch *b = &c->mgr->events;
+  if (b->count == MG_EVENT_BATCH) mg__run_events(c->mgr);
+  c->busy++;
+  b->conns[b->count] = c;
+  b->evs[b->count++] = ev;
 }
 
 static void emit_deferred_error(struct mg_connection *c) {
@@ -94,7 +175,8 @@ static void emit_deferred_error(struct mg_connection *c) {
 }
 
 void mg__emit_deferred(struct mg_connection *c) {
-  static const int order[] = {MG_EV_OPEN, MG_EV_RESOLVE, MG_EV_CONNECT, MG_EV_WRITE, MG_EV_ERROR};
+  static const int order[] = {MG_EV_OPEN, MG_EV_ACCEPT, MG_EV_RESOLVE, MG_EV_CONNECT,
+                              MG_EV_READ, MG_EV_WRITE,  MG_EV_ERROR};
   for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && c->deferred != 0; i++) {
     uint32_t bit = 1u << order[i];
     if ((c->deferred & bit) == 0) continue;
@@ -248,6 +330,7 @@ struct mg_mgr *mgx_mgr_new(uint32_t tag, const struct mgx_callbacks *callbacks,
   mgr->cb = callbacks;
   mgr->os = &mg__os_posix;
   mgr->send_date = true;
+  mgr->pid = getpid();
   if (limits != NULL)
     mgr->limits = *limits;
   else
@@ -300,11 +383,15 @@ int mg_mgr_free(struct mg_mgr *mgr) {
     mg__unlock(mgr);
     return err;
   }
+  /* A forked child gives back its copies of the descriptors; what they stand for, epoll's
+   * list and the file of a unix socket included, is its parent's. */
+  mgr->is_forked = getpid() != mgr->pid;
   mgr->is_polling = true; /* keeps other threads' polls and closes out while handlers run */
   mgr->poller_thread = pthread_self();
   while (!mg__link_empty(&mgr->conns)) { /* a handler may open new ones: they go too */
     struct mg_connection *c = MG_CONTAINER(mgr->conns.prev, struct mg_connection, link);
     c->is_draining = false; /* no lingering */
+    mgr->leave = false;     /* whatever a handler raised: all are told */
     mg__conn_finish(c);
   }
   mg__log_flush(mgr);
@@ -395,6 +482,11 @@ static void put_back(struct mg_link *list, struct mg_link *rest) {
   mg__link_splice(list, rest);
 }
 
+static void run_posted(struct mg_mgr *mgr) {
+  if (mgr->posted > 0) mgr->run_posted(mgr);
+  mg__run_events(mgr);
+}
+
 static void run_todo(struct mg_mgr *mgr) {
   struct mg_link batch;
   mg__link_init(&batch);
@@ -404,10 +496,12 @@ static void run_todo(struct mg_mgr *mgr) {
     mg__link_del(&c->todo);
     c->busy++;
     mg__emit_deferred(c);
-    if (!c->is_closing) mg__io_input(c, false);
+    if (!c->is_closing && !c->is_posted) mg__io_resume(c);
     c->busy--;
+    if (mgr->posted_full) mgr->run_posted(mgr);
   }
   put_back(&mgr->todo, &batch);
+  run_posted(mgr);
 }
 
 static void run_deadlines(struct mg_mgr *mgr) {
@@ -446,7 +540,9 @@ static void run_ready(struct mg_mgr *mgr, int count) {
     c->busy++;
     mg__io_ready(c, mgr->ready[i].what);
     c->busy--;
+    if (mgr->posted_full) mgr->run_posted(mgr);
   }
+  run_posted(mgr);
 }
 
 static void run_dirty(struct mg_mgr *mgr) {
@@ -462,11 +558,12 @@ static void run_dirty(struct mg_mgr *mgr) {
       c->busy--;
     }
     if (!c->is_closing) continue;
-    if (c->busy > 0 || (mgr->leave && mg__wants(c, MG_EV_CLOSE)))
+    if (c->busy > 0 || (mgr->leave && (mg__wants(c, MG_EV_CLOSE) || c->deferred != 0)))
       mg__conn_dirty(c); /* its end waits for a turn in which nobody holds it */
     else
       mg__conn_finish(c);
   }
+  mg__run_events(mgr);
 }
 
 int mg_mgr_poll(struct mg_mgr *mgr, int ms) {
@@ -529,18 +626,21 @@ void mgx_mgr_set_date(struct mg_mgr *mgr, bool on) {
   mg__unlock(mgr);
 }
 
-const char *mg__date_line(struct mg_mgr *mgr) {
+struct mg_str mg__date_line(struct mg_mgr *mgr) {
   static const char days[] = "SunMonTueWedThuFriSat";
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
   time_t now;
   struct tm tm;
-  if (!mgr->send_date) return "";
+  int n;
+  if (!mgr->send_date) return (struct mg_str){"", 0};
   now = mgr->os->wall_s();
-  if (now == mgr->date_at || gmtime_r(&now, &tm) == NULL) return mgr->date;
+  if (now == mgr->date_at || gmtime_r(&now, &tm) == NULL)
+    return (struct mg_str){mgr->date, mgr->date_len};
   mgr->date_at = now;
-  snprintf(mgr->date, sizeof(mgr->date), "Date: %.3s, %02u %.3s %04u %02u:%02u:%02u GMT\r\n",
+  n = snprintf(mgr->date, sizeof(mgr->date), "Date: %.3s, %02u %.3s %04u %02u:%02u:%02u GMT\r\n",
            days + 3 * tm.tm_wday, (unsigned) tm.tm_mday % 100, months + 3 * tm.tm_mon,
            (unsigned) (tm.tm_year + 1900) % 10000, (unsigned) tm.tm_hour % 100,
            (unsigned) tm.tm_min % 100, (unsigned) tm.tm_sec % 100);
-  return mgr->date;
+  mgr->date_len = n < 0 ? 0 : (size_t) n; /* every number above is bounded: it fits */
+  return (struct mg_str){mgr->date, mgr->date_len};
 }

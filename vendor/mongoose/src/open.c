@@ -191,12 +191,17 @@ static void connect_failed(struct mg_connection *c, int err) {
                  mg__addr_print(&c->rem, addr, sizeof(addr)));
 }
 
-static void connect_socket(struct mg_connection *c, const struct target *t) {
+static int connect_stream(struct mg_connection *c, const struct target *t) {
+  const struct mg_os *os = c->mgr->os;
+  int err = set_options(os, c->fd, t, false, false);
+  return err == 0 ? os->connect(c->fd, &t->addr.u.sa, t->addr.len) : err;
+}
+
+static void connect_socket(struct mg_connection *c, const struct target *t, int fd) {
   struct mg_mgr *mgr = c->mgr;
   int err;
-  c->fd = mgr->os->socket(t->addr.u.sa.sa_family, t->is_udp ? SOCK_DGRAM : SOCK_STREAM);
-  err = c->fd < 0 ? c->fd : set_options(mgr->os, c->fd, t, false, false);
-  if (err == 0) err = mgr->os->connect(c->fd, &t->addr.u.sa, t->addr.len);
+  c->fd = fd;
+  err = connect_stream(c, t);
   if (err < 0 && err != -EINPROGRESS) {
     connect_failed(c, err);
     return;
@@ -211,43 +216,57 @@ static void connect_socket(struct mg_connection *c, const struct target *t) {
     connected(c);
 }
 
-static void connect_begin(struct mg_connection *c, const struct target *t) {
-  if (!mg__emit(c, MG_EV_OPEN) && c->is_closing) return;
+/* The events before the connect itself; false: it is not to be. */
+static bool connect_begins(struct mg_connection *c, const struct target *t) {
+  if (!mg__emit(c, MG_EV_OPEN) && c->is_closing) return false;
   if (t->addr.len == 0) {
     mg__conn_error(c, "cannot resolve '%.*s': only localhost and numeric addresses are supported",
                    (int) (t->url.host.len < 256 ? t->url.host.len : 256), t->url.host.buf);
-    return;
+    return false;
   }
   c->rem = t->addr;
-  if (!mg__emit_resolve(c) && c->is_closing) return;
-  if (t->url.is_tls)
-    mg__conn_error(c, "TLS is not available: this version has no TLS engine");
-  else
-    connect_socket(c, t);
+  if (!mg__emit_resolve(c) && c->is_closing) return false;
+  if (t->url.is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
+  return !t->url.is_tls;
+}
+
+/* false: OOM */
+static bool connect_protocol(struct mg_connection *c, const struct target *t,
+                             const struct mgx_open *opts) {
+  if (opts->ws != NULL) return mg__ws_begin(c, opts->ws);
+  return !t->is_http || mg__http_attach(c);
 }
 
 static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
                               const struct mgx_open *opts, struct mgx_error *err) {
   struct mg_connection *c;
   int64_t id;
+  int fd = -1;
   if (mgr->limits.connections != 0 && mgr->num_conns >= mgr->limits.connections)
     return refuse(err, MGX_ELIMIT, 0, "%llu connections are open",
                   (unsigned long long) mgr->num_conns);
+  if (t->addr.len > 0) { /* first: without a descriptor there is no connection to speak of */
+    fd = mgr->os->socket(t->addr.u.sa.sa_family, t->is_udp ? SOCK_DGRAM : SOCK_STREAM);
+    if (fd < 0) return refuse(err, MGX_ESYSTEM, -fd, "%s", strerror(-fd));
+  }
   c = mg__conn_new(mgr);
-  if (c == NULL) return refuse(err, MGX_ENOMEM, 0, "out of memory");
-  c->is_client = true;
+  if (c != NULL) c->is_client = true;
+  if (c == NULL || !connect_protocol(c, t, opts)) {
+    if (fd >= 0) mgr->os->close(fd);
+    if (c != NULL) mg__conn_free(c);
+    return refuse(err, MGX_ENOMEM, 0, "out of memory");
+  }
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
   c->is_tls = t->url.is_tls;
-  if (opts->ws != NULL ? !mg__ws_begin(c, opts->ws) : t->is_http && !mg__http_attach(c)) {
-    mg__conn_free(c);
-    return refuse(err, MGX_ENOMEM, 0, "out of memory");
-  }
   mg__conn_set_handler(c, opts->handler);
   c->is_known = true;
   id = (int64_t) c->id;
   c->busy++;
-  connect_begin(c, t);
+  if (connect_begins(c, t))
+    connect_socket(c, t, fd);
+  else if (fd >= 0)
+    mgr->os->close(fd);
   c->busy--;
   if (mgr->is_waiting) mg__interrupt(mgr);
   return id;

@@ -286,6 +286,51 @@ static void test_slow_and_idle_peers_are_given_up(void) {
   world_end();
 }
 
+/* A server at 1 and raw clients at 2, 3, 4, each with requests waiting when
+ * the loop turns: their messages come together. */
+static void begin_three(void (*react)(uint64_t, int, const char *, size_t), const char *text) {
+  begin(NULL, react);
+  CHECK(world_connect(world_url(1, "tcp")) > 0);
+  CHECK(world_connect(world_url(1, "tcp")) > 0);
+  for (int i = 0; i < 20; i++) mg_mgr_poll(world.mgr, 1);
+  world.len = 0;
+  world.log[0] = '\0';
+  uint64_t ids[16];
+  size_t n = mgx_mgr_conns(world.mgr, ids, 16);
+  for (size_t i = 0; i < n; i++)
+    if (mgx_conn_flags(world.mgr, ids[i]) & MGX_IS_CLIENT) world_send(ids[i], text);
+}
+
+static int messages;
+static void count_and_break(uint64_t conn, int ev, const char *data, size_t n) {
+  hello(conn, ev, data, n);
+  if (ev == MG_EV_HTTP_MSG && ++messages == 2) mgx_mgr_break(world.mgr);
+}
+
+static void test_messages_of_one_turn_are_each_delivered_once(void) {
+  messages = 0;
+  begin_three(count_and_break, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+  for (int i = 0; i < 20; i++) mg_mgr_poll(world.mgr, 1);
+  CHECK(times(world.log, "HTTP_MSG(/1)") == 3 && times(world.log, "HTTP_MSG(/2)") == 3);
+  CHECK(times(world.log, ":READ ") == 3);
+  CHECK(strstr(answer, OK_HI OK_HI) != NULL);
+  world_end();
+}
+
+static void close_all_others(uint64_t conn, int ev, const char *data, size_t n) {
+  (void) data, (void) n;
+  if (ev == MG_EV_HTTP_MSG)
+    for (uint64_t id = 2; id < 12; id++)
+      if (id != conn) mgx_close(world.mgr, id);
+}
+
+static void test_a_handler_may_close_all_that_wait_for_theirs(void) {
+  begin_three(close_all_others, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+  for (int i = 0; i < 20; i++) mg_mgr_poll(world.mgr, 1);
+  CHECK(times(world.log, ":CLOSE") >= 5);
+  world_end();
+}
+
 static void client_and_server(uint64_t conn, int ev, const char *data, size_t n) {
   struct mgx_conn_info info;
   (void) data, (void) n;
@@ -344,6 +389,8 @@ int main(void) {
   RUN(test_an_answer_to_the_head_ends_a_request_whose_body_is_missing);
   RUN(test_expect_100_continue_is_answered_when_the_body_is_awaited);
   RUN(test_slow_and_idle_peers_are_given_up);
+  RUN(test_messages_of_one_turn_are_each_delivered_once);
+  RUN(test_a_handler_may_close_all_that_wait_for_theirs);
   RUN(test_any_failing_allocation_is_survived);
   return 0;
 }

@@ -1,6 +1,6 @@
-/* test_http_static.c: what http_static.c decides without a connection: dates,
- * ranges, tags, codings, types, and which paths may be opened; and that it
- * survives when memory is short.
+/* test_http_static.c: what is decided about a file without a connection:
+ * dates, ranges, tags, codings, types, and which paths may be opened; and that
+ * serving survives when memory is short.
  *
  * Both ways to open a path, by the kernel and by steps, walk the same tree, so
  * that systems without openat2() are covered on those that have it. */
@@ -25,7 +25,9 @@ static void test_sane_paths_are_told_from_others(void) {
                                        "/..",    "/..a",   "a\\..",  "a/..",   "\\..\\", "/a//.."};
   size_t i;
   for (i = 0; i < sizeof(sane) / sizeof(sane[0]); i++) CHECK(mg__path_is_sane(text(sane[i])));
-  for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) CHECK(!mg__path_is_sane(text(others[i])));
+  for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+    CHECK(!mg__path_is_sane(text(others[i])));
+  }
   CHECK(!mg__path_is_sane(guarded_str("a\0/../b", 7)));
   CHECK(!mg__path_is_sane(guarded_str("a\0", 2)));
 }
@@ -46,8 +48,8 @@ static void make_tree(char *base) {
   char cmd[1024];
   CHECK(mkdtemp(base) != NULL);
   snprintf(cmd, sizeof(cmd),
-           "cd %s && mkdir -p root/sub && echo out >out && echo in >root/in && echo x >root/sub/x &&"
-           "ln -s in root/good && ln -s sub root/dir && ln -s ../in root/sub/up &&"
+           "cd %s && mkdir -p root/sub && echo out >out && echo in >root/in &&"
+           "echo x >root/sub/x && ln -s in root/good && ln -s sub root/dir && ln -s ../in root/sub/up &&"
            "ln -s ../out root/bad && ln -s %s/root/in root/abs && ln -s loop root/loop &&"
            "mkfifo root/pipe",
            base, base);
@@ -111,14 +113,14 @@ static void test_opening_by_the_kernel_stays_below_the_root(void) {
 
 static void test_only_regular_files_are_opened(void) {
   char base[] = "/tmp/mgstaticXXXXXX", path[64];
-  struct static_file f;
+  struct served_file f;
   int root;
   make_tree(base);
   snprintf(path, sizeof(path), "%s/root", base);
   root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   CHECK(open_regular(root, "pipe", &f) == -ENOENT);
   CHECK(open_regular(root, "sub", &f) == -EISDIR);
-  CHECK(open_regular(NO_ROOT, "/dev/null", &f) == -ENOENT);
+  CHECK(open_regular(MG_NO_ROOT, "/dev/null", &f) == -ENOENT);
   CHECK(open_regular(root, "in", &f) == 0 && f.size == 3);
   close(f.fd);
   close(root);
@@ -131,7 +133,7 @@ static const int64_t SAMPLE = 784111777; /* the date that RFC 9110 writes in thr
 
 static int64_t seconds_of(const char *s, int64_t now) {
   int64_t at;
-  return parse_date(text(s), now, &at) ? at : INT64_MIN;
+  return mg__http_date_parse(text(s), now, &at) ? at : INT64_MIN;
 }
 
 static void test_the_three_date_forms_are_read(void) {
@@ -181,16 +183,18 @@ static void test_every_prefix_of_a_date_is_no_date(void) {
   size_t i, n;
   int64_t at;
   for (i = 0; i < 3; i++) {
-    for (n = 0; n < strlen(forms[i]); n++) CHECK(!parse_date(guarded_str(forms[i], n), 0, &at));
+    for (n = 0; n < strlen(forms[i]); n++) {
+      CHECK(!mg__http_date_parse(guarded_str(forms[i], n), 0, &at));
+    }
   }
 }
 
 static void test_dates_survive_the_round_trip(void) {
-  char buf[DATE_SIZE];
+  char buf[MG_DATE_SIZE];
   int64_t at;
   /* A step of about 11 days that hits every time of the day sooner or later. */
   for (at = 0; at < 253402300800; at += 999983) {
-    format_date((time_t) at, buf, sizeof(buf));
+    mg__http_date((time_t) at, buf, sizeof(buf));
     CHECK(strlen(buf) == 29 && seconds_of(buf, 0) == at);
   }
 }
@@ -199,7 +203,7 @@ static void test_dates_survive_the_round_trip(void) {
 
 static void check_range(const char *value, uint64_t size, int status, uint64_t ofs, uint64_t len) {
   uint64_t got_ofs = 0, got_len = size;
-  CHECK(range_of(text(value), size, &got_ofs, &got_len) == status);
+  CHECK(mg__http_range(text(value), size, &got_ofs, &got_len) == status);
   if (status == 206) CHECK(got_ofs == ofs && got_len == len);
 }
 
@@ -232,17 +236,17 @@ static void test_ranges_are_clamped_refused_or_ignored(void) {
 }
 
 static void test_tags_are_found_in_lists(void) {
-  CHECK(etag_in_list(text("\"1.2\""), "\"1.2\"", true));
-  CHECK(etag_in_list(text("\"a,b\" , W/\"1.2\""), "\"1.2\"", true));
-  CHECK(!etag_in_list(text("W/\"1.2\""), "\"1.2\"", false));
-  CHECK(etag_in_list(text("x, \"1.2\""), "\"1.2\"", false));
-  CHECK(etag_in_list(text("*"), "\"1.2\"", false));
-  CHECK(!etag_in_list(text(""), "\"1.2\"", true));
-  CHECK(!etag_in_list(text("1.2"), "\"1.2\"", true));
-  CHECK(!etag_in_list(text("\"1.2"), "\"1.2\"", true));
-  CHECK(!etag_in_list(text("W/"), "\"1.2\"", true));
-  CHECK(!etag_in_list(text("\"*\""), "\"1.2\"", true));
-  CHECK(!etag_in_list(text("\"1.20\""), "\"1.2\"", true));
+  CHECK(mg__etag_in_list(text("\"1.2\""), "\"1.2\"", true));
+  CHECK(mg__etag_in_list(text("\"a,b\" , W/\"1.2\""), "\"1.2\"", true));
+  CHECK(!mg__etag_in_list(text("W/\"1.2\""), "\"1.2\"", false));
+  CHECK(mg__etag_in_list(text("x, \"1.2\""), "\"1.2\"", false));
+  CHECK(mg__etag_in_list(text("*"), "\"1.2\"", false));
+  CHECK(!mg__etag_in_list(text(""), "\"1.2\"", true));
+  CHECK(!mg__etag_in_list(text("1.2"), "\"1.2\"", true));
+  CHECK(!mg__etag_in_list(text("\"1.2"), "\"1.2\"", true));
+  CHECK(!mg__etag_in_list(text("W/"), "\"1.2\"", true));
+  CHECK(!mg__etag_in_list(text("\"*\""), "\"1.2\"", true));
+  CHECK(!mg__etag_in_list(text("\"1.20\""), "\"1.2\"", true));
 }
 
 static bool gzip_by(const char *first, const char *second) {
@@ -255,7 +259,7 @@ static bool gzip_by(const char *first, const char *second) {
   headers[1].value = str_of(second);
   msg.headers = headers;
   msg.num_headers = 2;
-  return accepts_gzip(&msg);
+  return mg__accepts_gzip(&msg);
 }
 
 static void test_gzip_is_accepted_by_token_and_weight(void) {
@@ -275,7 +279,7 @@ static void test_gzip_is_accepted_by_token_and_weight(void) {
 }
 
 static bool has_type(const char *name, const char *types, const char *want) {
-  struct mg_str type = media_type(name, str_of(types));
+  struct mg_str type = mg__media_type(name, str_of(types));
   return type.len == strlen(want) && memcmp(type.buf, want, type.len) == 0;
 }
 
@@ -300,7 +304,8 @@ static void test_header_lines_with_anything_odd_are_refused(void) {
   static const char *const good[] = {"", "A: b\r\n", "A:\r\nB: c: d\r\n", "A: \xff\t\r\n"};
   static const char *const bad[] = {"A: b",          "A: b\r",       "A: b\n",     "\r\n",
                                     "A: b\r\n\r\n",  "A\r\n",        ": b\r\n",    "A : b\r\n",
-                                    " A: b\r\n",     "A: b\nC: d\r\n", "A: b\rC\r\n", "A: b\r\n c\r\n"};
+                                    " A: b\r\n",     "A: b\nC: d\r\n", "A: b\rC\r\n",
+                                    "A: b\r\n c\r\n"};
   size_t i;
   for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) CHECK(header_lines_are_sane(text(good[i])));
   for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) CHECK(!header_lines_are_sane(text(bad[i])));
@@ -365,7 +370,7 @@ static void test_any_failing_allocation_is_survived(void) {
   CHECK(truncate(big, 0) != 0 && close(creat(big, 0600)) == 0 && truncate(big, 100000) == 0);
   while (files_under_memory_shortage(n)) n++;
   printf("   %ld allocations failed in turn\n", n);
-  CHECK(n > 15);
+  CHECK(n > 10);
   remove_tree(base);
 }
 

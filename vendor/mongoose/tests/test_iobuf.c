@@ -34,6 +34,52 @@ static void test_bytes_leave_in_the_order_they_came(void) {
   mg__pool_free(&pool);
 }
 
+/* A pool whose arena is used up. */
+static struct mg_pool blocks_only(void) {
+  struct mg_pool pool = {.arena = mg__malloc(MG_ARENA_SIZE), .arena_used = MG_ARENA_SIZE};
+  CHECK(pool.arena != NULL);
+  return pool;
+}
+
+static void test_small_buffers_lie_side_by_side_in_the_arena(void) {
+  struct mg_pool pool = {0};
+  struct mg_iobuf a = {0}, b = {0};
+  CHECK(mg__iobuf_reserve(&pool, &a, MG_IO_SIZE));
+  memcpy(a.buf, "abc", 3);
+  a.len = 3;
+  mg__iobuf_trim(&pool, &a);
+  CHECK(mg__iobuf_add(&pool, &b, "defg", 4));
+  CHECK(a.in_arena && b.in_arena && a.size == 64 && b.buf == a.buf + 64);
+  CHECK(mg__iobuf_reserve(&pool, &b, 100) && b.in_arena && b.buf == a.buf + 64); /* the last grows */
+  CHECK(mg__iobuf_reserve(&pool, &a, 100) && !a.in_arena && memcmp(a.buf, "abc", 3) == 0);
+  mg__iobuf_free(&pool, &b);
+  CHECK(pool.arena_slices == 0 && pool.arena_used == 0);
+  mg__iobuf_free(&pool, &a);
+  mg__pool_free(&pool);
+}
+
+static void test_what_outlives_a_turn_moves_out_of_the_arena(void) {
+  struct mg_pool pool = {0};
+  struct mg_iobuf io = {0};
+  CHECK(mg__iobuf_add(&pool, &io, "tail", 4) && io.in_arena);
+  mg__iobuf_settle(&pool, &io);
+  CHECK(!io.in_arena && io.size == 64 && memcmp(io.buf, "tail", 4) == 0);
+  CHECK(pool.arena_slices == 0 && pool.arena_used == 0);
+  mg__iobuf_free(&pool, &io);
+  mg__pool_free(&pool);
+}
+
+static void test_a_full_arena_is_replaced_by_blocks(void) {
+  struct mg_pool pool = {0};
+  struct mg_iobuf io[MG_ARENA_SIZE / MG_IO_SIZE + 2] = {{0}};
+  size_t n = sizeof(io) / sizeof(io[0]);
+  for (size_t i = 0; i < n; i++) CHECK(mg__iobuf_reserve(&pool, &io[i], MG_IO_SIZE));
+  CHECK(io[n - 3].in_arena && !io[n - 2].in_arena && !io[n - 1].in_arena);
+  for (size_t i = 0; i < n; i++) mg__iobuf_free(&pool, &io[i]);
+  CHECK(pool.count == 2 && pool.arena_used == 0);
+  mg__pool_free(&pool);
+}
+
 static void test_nothing_can_be_added_and_dropped(void) {
   struct mg_pool pool = {0};
   struct mg_iobuf io = {0};
@@ -46,7 +92,7 @@ static void test_nothing_can_be_added_and_dropped(void) {
 }
 
 static void test_dropping_moves_no_byte(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io = {0};
   char *first;
   CHECK(mg__iobuf_add(&pool, &io, "abcdef", 6));
@@ -58,7 +104,7 @@ static void test_dropping_moves_no_byte(void) {
 }
 
 static void test_an_emptied_buffer_has_all_its_room_again(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io = {0};
   CHECK(mg__iobuf_add(&pool, &io, "abcdef", 6));
   mg__iobuf_del(&io, 4);
@@ -69,7 +115,7 @@ static void test_an_emptied_buffer_has_all_its_room_again(void) {
 }
 
 static void test_a_large_reply_is_one_exact_allocation(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io = {0};
   size_t size = 8 * 1024 * 1024;
   count_allocations();
@@ -88,7 +134,7 @@ static void test_a_large_reply_is_one_exact_allocation(void) {
 }
 
 static void test_small_appends_cost_few_allocations(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io = {0};
   char piece[100] = {0};
   count_allocations();
@@ -99,7 +145,7 @@ static void test_small_appends_cost_few_allocations(void) {
 }
 
 static void test_room_in_front_is_used_before_memory(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io = {0};
   char block[MG_IO_SIZE];
   fill(block, sizeof(block));
@@ -114,7 +160,7 @@ static void test_room_in_front_is_used_before_memory(void) {
 }
 
 static void test_blocks_come_from_the_pool_and_return_to_it(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io = {0};
   CHECK(mg__iobuf_add(&pool, &io, "x", 1));
   mg__iobuf_del(&io, 1);
@@ -128,7 +174,7 @@ static void test_blocks_come_from_the_pool_and_return_to_it(void) {
 }
 
 static void test_the_pool_keeps_a_bounded_number_of_blocks(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io[MG_POOL_BLOCKS + 10] = {{0}};
   size_t i, n = sizeof(io) / sizeof(io[0]);
   for (i = 0; i < n; i++) CHECK(mg__iobuf_add(&pool, &io[i], "x", 1));
@@ -139,7 +185,7 @@ static void test_the_pool_keeps_a_bounded_number_of_blocks(void) {
 }
 
 static void test_a_short_tail_does_not_hold_a_big_block(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io = {0};
   char block[MG_IO_SIZE];
   fill(block, sizeof(block));
@@ -155,7 +201,7 @@ static void test_a_short_tail_does_not_hold_a_big_block(void) {
 }
 
 static void test_settling_leaves_a_well_filled_buffer_alone(void) {
-  struct mg_pool pool = {0};
+  struct mg_pool pool = blocks_only();
   struct mg_iobuf io = {0};
   char block[MG_IO_SIZE / 8] = {0}, *before;
   CHECK(mg__iobuf_add(&pool, &io, block, sizeof(block)));
@@ -185,7 +231,7 @@ static void test_a_failed_allocation_changes_nothing(void) {
   fill(block, sizeof(block));
   for (size_t kept = 0; kept <= 20000; kept += 10000) {
     for (size_t gap = 0; gap <= 100; gap += 100) {
-      struct mg_pool pool = {0};
+      struct mg_pool pool = blocks_only();
       struct mg_iobuf io = {0}, before;
       if (kept > 0) CHECK(mg__iobuf_add(&pool, &io, block, gap + kept));
       if (kept > 0) mg__iobuf_del(&io, gap);
@@ -259,6 +305,9 @@ static void test_agrees_with_a_plain_array(void) {
 
 int main(void) {
   RUN(test_bytes_leave_in_the_order_they_came);
+  RUN(test_small_buffers_lie_side_by_side_in_the_arena);
+  RUN(test_what_outlives_a_turn_moves_out_of_the_arena);
+  RUN(test_a_full_arena_is_replaced_by_blocks);
   RUN(test_nothing_can_be_added_and_dropped);
   RUN(test_dropping_moves_no_byte);
   RUN(test_an_emptied_buffer_has_all_its_room_again);

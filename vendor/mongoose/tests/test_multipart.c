@@ -126,6 +126,8 @@ static void test_any_offset_and_any_text_is_safe(void) {
   for (size_t ofs = 0; ofs < sizeof(body) + 3; ofs++) next(body, ofs, NULL, &part);
   CHECK(next(body, 10, NULL, &part) > 0 && is(part.body, "2"));
   CHECK(next(body, SIZE_MAX, NULL, &part) == 0);
+  CHECK(next("xyz--b\r\n" HEAD "\r\n1\r\n--b--", 3, "b", &part) == 0);
+  CHECK(next("\r\n--b\r\n" HEAD "\r\n1\r\n--b--", 2, "b", &part) > 0);
   CHECK(mg_http_next_multipart(NULL, 0, 0, NULL, 0, &part) == 0);
   CHECK(next("plain text", 0, NULL, &part) == 0);
   CHECK(next("--b--\r\n", 0, NULL, &part) == 0);

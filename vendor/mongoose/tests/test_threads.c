@@ -13,6 +13,11 @@ static void on_event(uint32_t tag, uint64_t conn, int ev) {
   if (ev == MG_EV_ACCEPT) mgx_send(mgr, conn, "hello", 5, NULL);
 }
 
+static size_t on_events(uint32_t tag, const uint64_t *conns, const int *evs, size_t count) {
+  for (size_t i = 0; i < count; i++) on_event(tag, conns[i], evs[i]);
+  return count;
+}
+
 static void on_data(uint32_t tag, uint64_t conn, int ev, const char *data, size_t n) {
   (void) tag;
   if (ev == MG_EV_WAKEUP) {
@@ -30,9 +35,14 @@ static void on_data(uint32_t tag, uint64_t conn, int ev, const char *data, size_
   }
 }
 
-static void on_http(uint32_t tag, uint64_t conn, int ev, struct mg_http_message *msg) {
-  (void) tag, (void) ev, (void) msg;
+static void on_http(uint32_t tag, uint64_t conn, int ev, const struct mgx_http_event *event) {
+  (void) tag, (void) ev, (void) event;
   mgx_http_reply(mgr, conn, 200, "", 0, "hi", 2);
+}
+static size_t on_batch(uint32_t tag, const uint64_t *conns, const struct mgx_http_event *events,
+                       size_t count) {
+  for (size_t i = 0; i < count; i++) on_http(tag, conns[i], MG_EV_HTTP_MSG, &events[i]);
+  return count;
 }
 static void on_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t n) {
   (void) tag, (void) conn, (void) addrs, (void) n;
@@ -48,8 +58,9 @@ static void on_log(uint32_t tag, int level, const char *text, size_t n) {
   (void) tag, (void) level, (void) text, (void) n;
 }
 static const struct mgx_callbacks callbacks = {
-    .on_event = on_event, .on_data = on_data, .on_http = on_http, .on_resolve = on_resolve,
-    .on_close = on_close, .on_timer = on_timer, .on_log = on_log};
+    .on_event = on_event, .on_events = on_events, .on_data = on_data, .on_http = on_http,
+    .on_http_batch = on_batch, .on_resolve = on_resolve, .on_close = on_close,
+    .on_timer = on_timer, .on_log = on_log};
 
 static void *poll_thread(void *arg) {
   (void) arg;

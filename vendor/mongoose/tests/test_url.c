@@ -68,9 +68,11 @@ static void test_a_url_may_be_no_text_at_all(void) {
 
 static void test_a_malformed_port_is_told(void) {
   static const char *const cases[] = {
-      "http://h:65536", "http://h:99999999999999999999", "http://h:80x", "http://h:x",  "http://h:-1",
-      "http://h:+1",    "http://h: 1",                   "http://::1",   "http://[::1", "http://[::1]x",
-      "http://[::1]80", "http://[::1]x:80",              "http://h:1:2",
+      "http://h:65536", "http://h:99999999999999999999", "http://h:80x",
+      "http://h:x",     "http://h:-1",                   "http://h:+1",
+      "http://h: 1",    "http://::1",                    "http://[::1",
+      "http://[::1]x",  "http://[::1]80",                "http://[::1]x:80",
+      "http://h:1:2",
   };
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) CHECK(parse(cases[i]).port == -1);
   CHECK(parse("http://h:65535").port == 65535);

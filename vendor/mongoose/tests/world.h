@@ -32,16 +32,32 @@ static void world_event(uint32_t tag, uint64_t conn, int ev) {
   (void) tag;
   note(conn, ev, NULL, 0);
 }
+static size_t world_events(uint32_t tag, const uint64_t *conns, const int *evs, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    world_event(tag, conns[i], evs[i]);
+    if (world.mgr->leave) return i + 1;
+  }
+  return count;
+}
 static void world_data(uint32_t tag, uint64_t conn, int ev, const char *data, size_t n) {
   (void) tag;
   note(conn, ev, data, n);
 }
-static void world_http(uint32_t tag, uint64_t conn, int ev, struct mg_http_message *msg) {
+static void world_http(uint32_t tag, uint64_t conn, int ev, const struct mgx_http_event *event) {
   (void) tag;
-  note(conn, ev, msg->uri.buf, msg->uri.len);
+  note(conn, ev, event->msg->uri.buf, event->msg->uri.len);
 }
-static void world_ws_open(uint32_t tag, uint64_t conn, struct mg_http_message *msg) {
-  world_http(tag, conn, MG_EV_WS_OPEN, msg);
+static size_t world_batch(uint32_t tag, const uint64_t *conns,
+                          const struct mgx_http_event *events, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    CHECK(conns[i] == events[i].conn);
+    world_http(tag, conns[i], MG_EV_HTTP_MSG, &events[i]);
+    if (world.mgr->leave) return i + 1;
+  }
+  return count;
+}
+static void world_ws_open(uint32_t tag, uint64_t conn, const struct mgx_http_event *event) {
+  world_http(tag, conn, MG_EV_WS_OPEN, event);
 }
 static void world_ws(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t n) {
   (void) tag;
@@ -65,11 +81,12 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 }
 
 static const struct mgx_callbacks world_callbacks = {
-    .on_event = world_event, .on_data = world_data, .on_http = world_http,
-    .on_ws_open = world_ws_open, .on_ws = world_ws, .on_resolve = world_resolve,
-    .on_close = world_close, .on_timer = world_timer, .on_log = world_log};
+    .on_event = world_event, .on_events = world_events, .on_data = world_data,
+    .on_http = world_http, .on_http_batch = world_batch, .on_ws_open = world_ws_open,
+    .on_ws = world_ws, .on_resolve = world_resolve, .on_close = world_close,
+    .on_timer = world_timer, .on_log = world_log};
 
-static const uint32_t all_events = ~(1u << MG_EV_POLL);
+static const uint32_t all_events = ~(1u << MG_EV_POLL | 1u << MGX_READ_WITH_DATA_SHIFT);
 
 /* NULL when memory is short. */
 static struct mg_mgr *world_open(const struct mgx_limits *limits, int poller) {
