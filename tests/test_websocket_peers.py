@@ -31,8 +31,8 @@ from websockets.sync.server import ServerConnection, serve  # noqa: E402
 
 SIZES = (0, 1, 125, 126, 65535, 65536, 300_000)
 CHROMIUM = find_chromium()
-# Thread.join() of PyPy 3.9 raises now and then when that client closes.
-library_client = pytest.mark.skipif(
+# Thread.join() of PyPy 3.9 raises now and then when that library closes.
+library_closes = pytest.mark.skipif(
     sys.implementation.name == "pypy", reason="the library's threads and PyPy's do not get on"
 )
 NODE, NPM = shutil.which("node"), shutil.which("npm")
@@ -67,7 +67,7 @@ def compression(request: pytest.FixtureRequest) -> Any:
 # -- the websockets library -------------------------------------------------
 
 
-@library_client
+@library_closes
 def test_the_websockets_client_gets_its_messages_back(
     serve: Callable[..., str], compression: Any
 ) -> None:
@@ -88,7 +88,7 @@ def test_the_websockets_client_gets_its_messages_back(
     assert (ws.close_code, ws.close_reason) == (1000, "")
 
 
-@library_client
+@library_closes
 def test_the_websockets_client_sees_our_code_and_reason(serve: Callable[..., str]) -> None:
     url = serve(Echo()).replace("http", "ws")
     with connect(url) as ws:
@@ -98,7 +98,7 @@ def test_the_websockets_client_sees_our_code_and_reason(serve: Callable[..., str
     assert (ws.close_code, ws.close_reason) == (4001, "as you wish")
 
 
-@library_client
+@library_closes
 def test_the_websockets_client_sees_a_refusal(serve: Callable[..., str]) -> None:
     url = serve(Echo()).replace("http", "ws")
     with pytest.raises(InvalidStatus, match="403"):
@@ -159,6 +159,7 @@ def test_our_client_talks_to_the_websockets_server(
     assert client.closed == [1000]
 
 
+@library_closes
 def test_our_client_answers_the_pings_and_the_close_of_the_websockets_server(
     make_manager: Callable[..., Manager],
 ) -> None:
