@@ -25,7 +25,7 @@ from mongoose_py.events import (
     MG_EV_RESOLVE,
     MG_EV_WS_OPEN,
 )
-from mongoose_py.http import HttpMessage
+from mongoose_py.http import ReceivedMessage
 from mongoose_py.websocket import COMPRESSED, Deflate, Unacceptable, WsMessage
 
 if TYPE_CHECKING:
@@ -205,8 +205,9 @@ def mgpy_on_http(tag: int, number: int, ev: int, raw: Any) -> None:
     call costs as much as four of these lines. The manager is alive, for it polls.
     """
     manager: Any = managers[tag]()
-    message = HttpMessage()
+    message = ReceivedMessage()
     message._raw = raw
+    message._head = None
     try:
         conn = manager._conns[number]
     except KeyError:
@@ -231,8 +232,9 @@ def mgpy_on_http_batch(tag: int, numbers: Any, events: Any, count: int) -> int:
     conns = manager._conns
     ids = _unpack(numbers, count)
     for number, raw in zip(ids, _unpack(events, count)):
-        message = HttpMessage()
+        message = ReceivedMessage()
         message._raw = raw
+        message._head = None
         try:
             conn = conns[number]
         except KeyError:
@@ -269,8 +271,9 @@ def mgpy_on_ws_open(tag: int, number: int, raw: Any) -> None:
     if manager is None:
         return
     conn = manager._conns.get(number) or manager._adopt(number)
-    message = HttpMessage()
+    message = ReceivedMessage()
     message._raw = raw
+    message._head = None
     try:
         if message.status() == 101:  # a client's: the server has chosen
             conn._deflate = Deflate.chosen(message)

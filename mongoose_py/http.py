@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Union, overload
 
 from mongoose_py._args import Data, as_bytes, as_text
 from mongoose_py._mongoose_cffi import ffi
@@ -50,33 +50,32 @@ class HttpMessage:
     ``text.encode("utf-8", "surrogateescape")`` gives the original bytes.
     """
 
-    # The head is fetched from C once, whole, and cut here: the parser has seen to it
-    # that names, colons and line ends are where RFC 9112 wants them, and a search in
-    # bytes costs a fifth of a call into C.
-    __slots__ = ("_head", "_lower", "_raw", "_start")
-    _raw: Any  # struct mgx_http_event, or None once stale
-    _head: bytes  # from the start line to the empty line
-    _lower: bytes  # the same in lower case
-    _start: tuple[str, str, str, str]  # method, uri, query, proto
+    # An instance that no dispatcher has filled is a stale one: it finds these.
+    if not TYPE_CHECKING:  # mypy wants slots to be where they are assigned to
+        __slots__ = ()
+    _raw: Any = None  # struct mgx_http_event, or None once stale
+    _head: bytes | None = None  # from the start line to the empty line, when asked for
+    _lower: bytes | None = None  # the same in lower case
+    _start: tuple[str, str, str, str] | None = None  # method, uri, query, proto
 
-    def __getattr__(self, name: str) -> Any:
-        """Fill a slot when it is first read.
+    def _fetch_head(self) -> bytes:
+        """Fetch the head from C, whole, to be cut here.
 
-        An instance that no dispatcher has filled has no ``_raw``: it is stale.
+        The parser has seen to it that names, colons and line ends are where RFC 9112 wants
+        them, and a search in bytes costs a fifth of a call into C.
         """
-        value: Any
-        if name == "_raw":
-            value = None
-        elif name == "_head":
-            value = _unpack(self._raw.head, self._raw.head_len)
-        elif name == "_lower":
-            value = self._head.lower()
-        elif name == "_start":
-            value = _start_line(self._head)
-        else:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        setattr(self, name, value)
-        return value
+        raw = self._raw
+        self._lower = self._start = None
+        head: bytes = _unpack(raw.head, raw.head_len)
+        self._head = head
+        return head
+
+    def _start_line(self) -> tuple[str, str, str, str]:
+        head = self._head or self._fetch_head()
+        start = self._start
+        if start is None:
+            start = self._start = _start_line(head)
+        return start
 
     def _switch_off(self) -> None:
         self._raw = None
@@ -92,7 +91,7 @@ class HttpMessage:
     @property
     def method(self) -> str:
         """Method as sent, ``"GET"``; of a response the version, ``"HTTP/1.1"``."""
-        return "" if self._raw is None else self._start[0]
+        return "" if self._raw is None else self._start_line()[0]
 
     @property
     def uri(self) -> str:
@@ -101,17 +100,17 @@ class HttpMessage:
         The absolute form ``http://host/path``, ``*`` and CONNECT's ``host:port`` are
         given as they came.
         """
-        return "" if self._raw is None else self._start[1]
+        return "" if self._raw is None else self._start_line()[1]
 
     @property
     def query(self) -> str:
         """Text behind the first ``?``, still encoded; ``""`` when there is none."""
-        return "" if self._raw is None else self._start[2]
+        return "" if self._raw is None else self._start_line()[2]
 
     @property
     def proto(self) -> str:
         """``"HTTP/1.1"``; of a response the reason phrase."""
-        return "" if self._raw is None else self._start[3]
+        return "" if self._raw is None else self._start_line()[3]
 
     @property
     def body_bytes(self) -> bytes:
@@ -131,14 +130,14 @@ class HttpMessage:
         """Return the status code of a response, 0 for a request, ``None`` when stale."""
         if self._raw is None:
             return None
-        is_response = self._head.startswith(b"HTTP/")  # no method has a slash
-        return int(self._start[1]) if is_response else 0
+        first, second, _, _ = self._start_line()
+        return int(second) if first.startswith("HTTP/") else 0  # no method has a slash
 
     def headers(self) -> list[tuple[str, str]]:
         """Return the header lines in order: names as sent, values without blanks around."""
         if self._raw is None:
             return []
-        lines = self._head.split(b"\r\n")[1:-2]
+        lines = (self._head or self._fetch_head()).split(b"\r\n")[1:-2]
         pairs = [line.partition(b":") for line in lines]
         return [(_text(name), _text(value.strip(b" \t"))) for name, _, value in pairs]
 
@@ -155,17 +154,21 @@ class HttpMessage:
         Raises:
             ValueError: If *name* contains NUL.
         """
-        wanted = as_text(name, "name").encode("utf-8", "surrogateescape").lower()
-        if self._raw is None or b":" in wanted:
+        before = _before_value(name)
+        if self._raw is None:
             return default
-        if wanted == b"cookie":
+        if before == b"\r\ncookie:":
             cookies = [value for key, value in self.headers() if key.lower() == "cookie"]
             return "; ".join(cookies) if cookies else default
-        at = self._lower.find(b"\r\n%b:" % wanted)
+        head = self._head or self._fetch_head()
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = head.lower()
+        at = lower.find(before)
         if at < 0:
             return default
-        at += len(wanted) + 3
-        return _text(self._head[at : self._head.index(b"\r\n", at)].strip(b" \t"))
+        at += len(before)
+        return _text(head[at : head.index(b"\r\n", at)].strip(b" \t"))
 
     def ws_subprotocols(self) -> list[str]:
         """Return the WebSocket subprotocols that a request offers, the most wanted first."""
@@ -195,16 +198,29 @@ class HttpMessage:
         name = as_text(name, "name")
         if self._raw is None:
             return None
-        return query_value(self._start[2].encode("utf-8", "surrogateescape"), name)
+        return query_value(self._start_line()[2].encode("utf-8", "surrogateescape"), name)
+
+
+class ReceivedMessage(HttpMessage):
+    """What the dispatcher makes: no ``__init__`` and no ``__getattr__``, which cost."""
+
+    __slots__ = ("_head", "_lower", "_raw", "_start")
+
+
+@lru_cache(maxsize=256)
+def _before_value(name: str) -> bytes:
+    """Return what stands in front of a header's value, in lower case."""
+    wanted = as_text(name, "name").encode("utf-8", "surrogateescape").lower()
+    return b"\0" if b":" in wanted else b"\r\n%b:" % wanted  # NUL is in no head
 
 
 def _start_line(head: bytes) -> tuple[str, str, str, str]:
     """Return method, uri, query and proto; of a response version, code, "", reason."""
-    first, second, third = _text(head[: head.index(b"\r\n")] + b" ").split(" ", 2)
-    if first.startswith("HTTP/"):
-        return first, second, "", third[:-1]
-    uri, _, query = second.partition("?")
-    return first, uri, query, third[:-1]
+    line = head[: head.index(b"\r")].decode("utf-8", "surrogateescape")
+    first, _, rest = line.partition(" ")
+    second, _, third = rest.partition(" ")
+    uri, _, query = second.partition("?")  # a status code has none
+    return first, uri, query, third
 
 
 def header_lines(headers: Headers) -> list[tuple[str, str]]:
@@ -228,6 +244,17 @@ def header_lines(headers: Headers) -> list[tuple[str, str]]:
         text = value if type(value) is str and value.isprintable() else _text_value(name, value)
         lines.append((lower_name, f"{name}: {text}\r\n"))
     return lines
+
+
+def header_pairs(headers: Headers) -> list[tuple[str, str]]:
+    """Check *headers* like :func:`header_lines` and return names and values as text."""
+    lines = header_lines(headers)
+    return [(line[: len(name)], line[len(name) + 2 : -2]) for name, line in lines]
+
+
+def header_bytes(headers: Headers) -> bytes:
+    """Check *headers* like :func:`header_lines` and return them as they go on the wire."""
+    return _wire(header_lines(headers))
 
 
 @lru_cache(maxsize=256)  # programs send few names, and those again and again

@@ -23,7 +23,7 @@ from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.connection import Connection
 from mongoose_py.errors import Error, SystemCallError, failure
 from mongoose_py.handler import Target, check_handler, event_masks
-from mongoose_py.http import request_text
+from mongoose_py.http import header_lines, request_text
 from mongoose_py.limits import Limits, as_struct, ws_message_limit
 from mongoose_py.timer import Timer
 from mongoose_py.url import url_host, url_pass, url_port, url_uri, url_user
@@ -429,12 +429,12 @@ class Manager:
         text = url.replace("\0", "")  # refused by C, with its reason
         is_unix = text.partition("://")[0].lower() == "unix"
         user, password = ("", "") if is_unix else (url_user(text), url_pass(text))
-        lines = websocket.request_lines(user, password, headers, key, offered, compression)
+        pairs = websocket.request_pairs(user, password, headers, key, offered, compression)
         path = "/" if is_unix else url_uri(text)
         kept = [
             ffi.from_buffer(part)
             for part in (
-                request_text("GET", path, _host_line(text, True), lines, b""),
+                request_text("GET", path, _host_line(text, True), header_lines(pairs), b""),
                 websocket.accept_for(key),
                 ",".join(offered).encode(),
             )

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mongoose_py._mongoose_cffi import lib
-from mongoose_py.http import header_lines
+from mongoose_py.http import header_bytes, header_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -147,11 +147,11 @@ def new_key() -> str:
 
 
 def _checked(headers: Headers | None) -> list[tuple[str, str]]:
-    lines = header_lines(headers or ())
-    for name, _ in lines:
-        if name in _OURS:
+    pairs = header_pairs(headers or ())
+    for name, _ in pairs:
+        if name.lower() in _OURS:
             raise ValueError(f"header {name!r} belongs to the handshake itself")
-    return lines
+    return pairs
 
 
 def checked_subprotocols(names: Iterable[str]) -> list[str]:
@@ -163,8 +163,7 @@ def checked_subprotocols(names: Iterable[str]) -> list[str]:
     """
     if isinstance(names, str):
         raise TypeError("subprotocols must be several names, not one str")
-    found = list(names)
-    header_lines((name, "") for name in found)  # tokens as well
+    found = [name for name, _ in header_pairs((name, "") for name in names)]  # tokens too
     if len(set(found)) < len(found):
         raise ValueError(f"subprotocols must not repeat: {found}")
     return found
@@ -182,20 +181,20 @@ def upgrade_headers(
         ValueError: If a header is malformed, or one that the library sets.
         TypeError: If a name or value is of the wrong type.
     """
-    lines = _checked(extra)
+    pairs = _checked(extra)
     ours = [subprotocol] if isinstance(subprotocol, str) else list(subprotocol or ())
     offered = message.ws_subprotocols()
     chosen = next((name for name in ours if name in offered), None)
     if chosen is not None:
-        if "sec-websocket-protocol" in dict(lines):
+        if any(name.lower() == "sec-websocket-protocol" for name, _ in pairs):
             raise ValueError("give subprotocol or the header Sec-WebSocket-Protocol, not both")
-        lines += header_lines({"Sec-WebSocket-Protocol": chosen})
+        pairs.append(("Sec-WebSocket-Protocol", chosen))
     if deflate is not None:
-        lines += header_lines({"Sec-WebSocket-Extensions": deflate.answer})
-    return "".join([line for _, line in lines]).encode("utf-8", "surrogateescape")
+        pairs.append(("Sec-WebSocket-Extensions", deflate.answer))
+    return header_bytes(pairs)
 
 
-def request_lines(
+def request_pairs(
     url_user: str,
     url_pass: str,
     headers: Headers | None,
@@ -220,12 +219,12 @@ def request_lines(
         pairs.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
     if compression:
         pairs.append(("Sec-WebSocket-Extensions", OFFER))
-    if (url_user or url_pass) and "authorization" not in dict(extra):
+    if (url_user or url_pass) and all(name.lower() != "authorization" for name, _ in extra):
         from binascii import b2a_base64
 
         credentials = b2a_base64(f"{url_user}:{url_pass}".encode(), newline=False)
         pairs.append(("Authorization", f"Basic {credentials.decode()}"))
-    return header_lines(pairs) + extra
+    return pairs + extra
 
 
 # -- permessage-deflate -----------------------------------------------------

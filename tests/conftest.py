@@ -8,6 +8,7 @@ the ``serve`` fixture polls on a thread, for clients that block.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,11 +24,17 @@ from mongoose_py import Connection, HttpMessage, Manager, event_name
 DEADLINE = 10.0  # seconds; only ever reached by a failure
 
 settings.register_profile("dev", deadline=None)
-settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.register_profile(
     "ci", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_configure() -> None:
+    """Take SIGINT, which a shell has its background jobs and their children ignore."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["epoll", "poll"])

@@ -100,6 +100,12 @@ static bool head_has_news(struct mg_connection *c, struct mg_http *h) {
 
 /* ---- events -------------------------------------------------------------------- */
 
+struct mgx_http_event mg__http_event(const struct mg_connection *c, struct mg_http_message *msg) {
+  struct mgx_http_event event = {c->id,         msg,           msg->head.buf,
+                                 msg->body.buf, msg->head.len, msg->body.len};
+  return event;
+}
+
 /* Fire an event with a message; false: the connection is not ours to go on with. */
 static bool http_emit(struct mg_connection *c, int ev, struct mg_http_message *msg) {
   struct mg_http *h = mg__http(c);

@@ -119,8 +119,6 @@ void mg__pool_free(struct mg_pool *pool);
 /* Make room for n more bytes behind len: false on OOM, buffer untouched. The
  * first block comes from the pool. Grows by half at least. */
 bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n);
-/* The same, but an empty buffer gets a block of that size. */
-bool mg__iobuf_reserve_exact(struct mg_pool *pool, struct mg_iobuf *io, size_t n);
 /* Reading is over: give the room behind len back that the arena can use. */
 void mg__iobuf_trim(struct mg_pool *pool, struct mg_iobuf *io);
 /* reserve + copy; all or nothing. */
@@ -463,13 +461,7 @@ bool mg__emit_data(struct mg_connection *c, int ev, const char *data, size_t len
 bool mg__emit_http(struct mg_connection *c, int ev, const struct mgx_http_event *event);
 size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
                            const struct mgx_http_event *events, size_t count);
-static inline struct mgx_http_event mg__http_event(const struct mg_connection *c,
-                                                   struct mg_http_message *msg) {
-  struct mgx_http_event event = {c->id,         msg,           msg->head.buf,
-                                 msg->body.buf, msg->head.len, msg->body.len};
-  return event;
-}
-bool mg__emit_ws_open(struct mg_connection *c, struct mg_http_message *msg);
+bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event);
 bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
 bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
 void mg__emit_deferred(struct mg_connection *c);
@@ -573,6 +565,8 @@ const char *mg__http_reason(int status); /* "" when unknown */
 extern const struct mg_proto mg__proto_http;
 /* Make c speak HTTP; false: OOM. */
 bool mg__http_attach(struct mg_connection *c);
+/* msg, flat. */
+struct mgx_http_event mg__http_event(const struct mg_connection *c, struct mg_http_message *msg);
 /* The message of the HTTP event that runs on c now, or NULL. */
 struct mg_http_message *mg__http_running(struct mg_connection *c);
 /* Begin an answer to the pending request for a file: writes the status line, Date,

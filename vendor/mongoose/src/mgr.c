@@ -65,10 +65,9 @@ bool mg__emit_http(struct mg_connection *c, int ev, const struct mgx_http_event 
   return emit_end(c);
 }
 
-bool mg__emit_ws_open(struct mg_connection *c, struct mg_http_message *msg) {
-  struct mgx_http_event event = mg__http_event(c, msg);
+bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event) {
   emit_begin(c);
-  c->mgr->cb->on_ws_open(c->mgr->tag, c->id, &event);
+  c->mgr->cb->on_ws_open(c->mgr->tag, c->id, event);
   return emit_end(c);
 }
 

@@ -230,13 +230,6 @@ static bool connect_begins(struct mg_connection *c, const struct target *t) {
   return !t->url.is_tls;
 }
 
-/* false: OOM */
-static bool connect_protocol(struct mg_connection *c, const struct target *t,
-                             const struct mgx_open *opts) {
-  if (opts->ws != NULL) return mg__ws_begin(c, opts->ws);
-  return !t->is_http || mg__http_attach(c);
-}
-
 static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
                               const struct mgx_open *opts, struct mgx_error *err) {
   struct mg_connection *c;
@@ -251,7 +244,8 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c = mg__conn_new(mgr);
   if (c != NULL) c->is_client = true;
-  if (c == NULL || !connect_protocol(c, t, opts)) {
+  if (c == NULL ||
+      (opts->ws != NULL ? !mg__ws_begin(c, opts->ws) : t->is_http && !mg__http_attach(c))) {
     if (fd >= 0) mgr->os->close(fd);
     if (c != NULL) mg__conn_free(c);
     return refuse(err, MGX_ENOMEM, 0, "out of memory");

@@ -322,7 +322,9 @@ static bool ws_control(struct mg_connection *c, struct mg_ws *w, const struct mg
 static bool ws_frame(struct mg_connection *c, struct mg_ws *w) {
   struct mg_ws_frame f = {.first = 0};
   const char *why = NULL;
-  int n = mg__ws_parse(c->recv.buf + w->at, c->recv.len - w->at, &f, &why);
+  int n;
+  if (c->recv.len == w->at) return false; /* there may be no buffer at all */
+  n = mg__ws_parse(c->recv.buf + w->at, c->recv.len - w->at, &f, &why);
   if (n == 0) return false;
   if (n > 0) why = ws_frame_wrong(c, w, &f);
   if (why != NULL) return ws_bad(c, MG_WS_PROTOCOL, why);
@@ -464,11 +466,12 @@ void mg__ws_attach(struct mg_connection *c, struct mg_ws *w) {
 }
 
 void mg__ws_open(struct mg_connection *c, struct mg_http_message *msg) {
+  struct mgx_http_event event = mg__http_event(c, msg);
   struct mg_ws *w = mg__ws(c);
   mg__free(w->handshake);
   w->handshake = NULL;
   w->heard_at = c->mgr->now;
   c->is_websocket = true;
   mg__ws_set_deadline(c);
-  if (mg__wants(c, MG_EV_WS_OPEN)) mg__emit_ws_open(c, msg);
+  if (mg__wants(c, MG_EV_WS_OPEN)) mg__emit_ws_open(c, &event);
 }

@@ -58,9 +58,9 @@ static void on_log(uint32_t tag, int level, const char *text, size_t n) {
   (void) tag, (void) level, (void) text, (void) n;
 }
 static const struct mgx_callbacks callbacks = {
-    .on_event = on_event, .on_events = on_events, .on_data = on_data, .on_http = on_http,
-    .on_http_batch = on_batch, .on_resolve = on_resolve, .on_close = on_close,
-    .on_timer = on_timer, .on_log = on_log};
+    .on_event = on_event, .on_events = on_events,   .on_data = on_data,
+    .on_http = on_http,   .on_http_batch = on_batch, .on_resolve = on_resolve,
+    .on_close = on_close, .on_timer = on_timer,     .on_log = on_log};
 
 static void *poll_thread(void *arg) {
   (void) arg;

@@ -81,10 +81,10 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 }
 
 static const struct mgx_callbacks world_callbacks = {
-    .on_event = world_event, .on_events = world_events, .on_data = world_data,
-    .on_http = world_http, .on_http_batch = world_batch, .on_ws_open = world_ws_open,
-    .on_ws = world_ws, .on_resolve = world_resolve, .on_close = world_close,
-    .on_timer = world_timer, .on_log = world_log};
+    .on_event = world_event,     .on_events = world_events,    .on_data = world_data,
+    .on_http = world_http,       .on_http_batch = world_batch, .on_ws_open = world_ws_open,
+    .on_ws = world_ws,           .on_resolve = world_resolve,  .on_close = world_close,
+    .on_timer = world_timer,     .on_log = world_log};
 
 static const uint32_t all_events = ~(1u << MG_EV_POLL | 1u << MGX_READ_WITH_DATA_SHIFT);
 
