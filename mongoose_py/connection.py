@@ -598,7 +598,7 @@ class Connection:
             raise TypeError(f"message must be an HttpMessage, not {type(message).__name__}")
         deflate = websocket.Deflate.offered(message) if compression else None
         head = websocket.upgrade_headers(message, extra_headers, subprotocol, deflate)
-        if not message:
+        if not message or message._raw.conn != self._id:
             raise ValueError(stale)
         number = self._open_id()
         accept = websocket.accept_for(message.header("Sec-WebSocket-Key", ""))

@@ -144,7 +144,7 @@ int mg__conn_queue_reserve(struct mg_connection *c, size_t len) {
 
 int mg__conn_queue_exact(struct mg_connection *c, size_t len) {
   if (backlog_full(c, len)) return MGX_ELIMIT;
-  return mg__iobuf_reserve(&c->mgr->pool, &c->send, len) ? MGX_OK : MGX_ENOMEM;
+  return mg__iobuf_reserve_exact(&c->mgr->pool, &c->send, len) ? MGX_OK : MGX_ENOMEM;
 }
 
 int mg__conn_queue(struct mg_connection *c, const void *data, size_t len) {

@@ -119,6 +119,9 @@ void mg__pool_free(struct mg_pool *pool);
 /* Make room for n more bytes behind len: false on OOM, buffer untouched. The
  * first block comes from the pool. Grows by half at least. */
 bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n);
+/* The same, but when the arena is full an empty buffer gets no more than it needs:
+ * for one of thousands that are written at once. */
+bool mg__iobuf_reserve_exact(struct mg_pool *pool, struct mg_iobuf *io, size_t n);
 /* Reading is over: give the room behind len back that the arena can use. */
 void mg__iobuf_trim(struct mg_pool *pool, struct mg_iobuf *io);
 /* reserve + copy; all or nothing. */

@@ -204,6 +204,17 @@ bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n) {
   return iobuf_move(pool, io, want);
 }
 
+bool mg__iobuf_reserve_exact(struct mg_pool *pool, struct mg_iobuf *io, size_t n) {
+  void *base;
+  if (io->buf != NULL || n > MG_IO_SIZE / 2) return mg__iobuf_reserve(pool, io, n);
+  if (iobuf_in_arena(pool, io, n)) return true;
+  base = mg__malloc(cache_lines(n));
+  if (base == NULL) return false;
+  iobuf_storage(io, base, cache_lines(n));
+  io->in_arena = false;
+  return true;
+}
+
 bool mg__iobuf_add(struct mg_pool *pool, struct mg_iobuf *io, const void *data, size_t n) {
   if (n == 0) return true;
   if (!mg__iobuf_reserve(pool, io, n)) return false;

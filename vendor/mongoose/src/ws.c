@@ -220,13 +220,15 @@ static bool ws_message_done(struct mg_connection *c, struct mg_ws *w) {
 /* Take what has come of a data frame's payload. */
 static bool ws_payload(struct mg_connection *c, struct mg_ws *w) {
   size_t there = c->recv.len - w->at, n = there < w->left ? there : (size_t) w->left;
-  char *to = c->recv.buf + w->msg_len, *from = c->recv.buf + w->at;
-  if (w->is_masked)
-    mg__ws_mask(to, from, n, w->key, w->phase);
-  else if (to != from)
-    memmove(to, from, n);
-  if (w->check_utf8 && !mg__ws_utf8(&w->utf8, to, n))
-    return ws_bad(c, MG_WS_BAD_DATA, "text that is not UTF-8");
+  if (n > 0) { /* else there may be no buffer at all */
+    char *to = c->recv.buf + w->msg_len, *from = c->recv.buf + w->at;
+    if (w->is_masked)
+      mg__ws_mask(to, from, n, w->key, w->phase);
+    else if (to != from)
+      memmove(to, from, n);
+    if (w->check_utf8 && !mg__ws_utf8(&w->utf8, to, n))
+      return ws_bad(c, MG_WS_BAD_DATA, "text that is not UTF-8");
+  }
   w->phase = (uint8_t) ((w->phase + n) & 3);
   w->msg_len += n;
   w->at += n;

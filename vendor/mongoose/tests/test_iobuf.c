@@ -173,6 +173,19 @@ static void test_blocks_come_from_the_pool_and_return_to_it(void) {
   mg__pool_free(&pool);
 }
 
+static void test_one_of_many_takes_no_whole_block(void) {
+  struct mg_pool pool = blocks_only();
+  struct mg_iobuf io = {0};
+  CHECK(mg__iobuf_reserve_exact(&pool, &io, 70) && io.size == 128 && !io.in_arena);
+  CHECK(mg__iobuf_reserve_exact(&pool, &io, 1000) && io.size == MG_IO_SIZE);
+  mg__iobuf_free(&pool, &io);
+  CHECK(pool.count == 1);
+  mg__fail_at = 0;
+  CHECK(!mg__iobuf_reserve_exact(&pool, &io, 70) && io.buf == NULL);
+  mg__fail_at = -1;
+  mg__pool_free(&pool);
+}
+
 static void test_the_pool_keeps_a_bounded_number_of_blocks(void) {
   struct mg_pool pool = blocks_only();
   struct mg_iobuf io[MG_POOL_BLOCKS + 10] = {{0}};
@@ -315,6 +328,7 @@ int main(void) {
   RUN(test_small_appends_cost_few_allocations);
   RUN(test_room_in_front_is_used_before_memory);
   RUN(test_blocks_come_from_the_pool_and_return_to_it);
+  RUN(test_one_of_many_takes_no_whole_block);
   RUN(test_the_pool_keeps_a_bounded_number_of_blocks);
   RUN(test_a_short_tail_does_not_hold_a_big_block);
   RUN(test_settling_leaves_a_well_filled_buffer_alone);
