@@ -29,7 +29,11 @@ CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage 
     SystemCallError Timer WsMessage"""
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
+    "base64_decode": "data",
+    "base64_encode": "data",
+    "crc32": "data, initial=0",
     "event_name": "ev",
+    "hmac_sha256": "key, data",
     "http_parse_multipart": "body, offset=0",
     "http_var": "buf, name",
     "json_get": "data, path",
@@ -40,6 +44,12 @@ FUNCTIONS = {
     "log_get": "",
     "log_set": "level",
     "match": "s, pattern",
+    "md5": "data",
+    "millis": "",
+    "random_bytes": "n",
+    "random_str": "n",
+    "sha1": "data",
+    "sha256": "data",
     "url_encode": "data",
     "url_host": "url",
     "url_is_ssl": "url",
@@ -227,7 +237,8 @@ def test_the_version_is_a_text() -> None:
 def test_importing_starts_no_thread_and_loads_no_framework() -> None:
     code = (
         "import sys, threading, mongoose_py\n"
-        "heavy = {'asyncio', 'ssl', 'logging', 'socket', 'selectors', 'json', 'http.client'}\n"
+        "heavy = {'asyncio', 'ssl', 'logging', 'socket', 'selectors', 'json', 'http.client',"
+        " 'hashlib', 'hmac', 'random', 'secrets', 'base64'}\n"
         "sys.exit(f'{heavy & {*sys.modules}} {threading.active_count()}'"
         " if heavy & {*sys.modules} or threading.active_count() > 1 else 0)\n"
     )
