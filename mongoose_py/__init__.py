@@ -61,6 +61,7 @@ from mongoose_py.match import match
 from mongoose_py.multipart import http_parse_multipart
 from mongoose_py.params import http_var
 from mongoose_py.random import random_bytes, random_str
+from mongoose_py.rpc import Rpc, RpcReq
 from mongoose_py.timer import Timer
 from mongoose_py.url import (
     url_encode,
@@ -122,6 +123,8 @@ __all__ = [
     "HttpMessage",
     "Limits",
     "Manager",
+    "Rpc",
+    "RpcReq",
     "SystemCallError",
     "Timer",
     "WsMessage",

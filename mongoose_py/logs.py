@@ -56,3 +56,10 @@ def log_untaken_error(number: int, message: str) -> None:
     import logging  # as above
 
     logging.getLogger(LOGGER).warning("connection %d: %s", number, message)
+
+
+def log_exception(doing: str, exc: BaseException) -> None:
+    """Log an exception that has nobody else to go to, with its traceback."""
+    import logging  # as above
+
+    logging.getLogger(LOGGER).error("%s: %s", doing, exc, exc_info=exc)

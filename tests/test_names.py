@@ -17,6 +17,8 @@ from mongoose_py import (
     Handler,
     HttpMessage,
     Manager,
+    Rpc,
+    RpcReq,
     Timer,
     WsMessage,
     _mongoose,
@@ -26,7 +28,7 @@ EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_
     WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
-    SystemCallError Timer WsMessage"""
+    Rpc RpcReq SystemCallError Timer WsMessage"""
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
     "base64_decode": "data",
@@ -111,6 +113,8 @@ METHODS: dict[type, dict[str, str]] = {
         "status": "",
         "ws_subprotocols": "",
     },
+    Rpc: {"__init__": "", "add": "method, handler", "process": "frame"},
+    RpcReq: {"err": "code, message", "ok": "result_json"},
     Timer: {"cancel": ""},
     Handler: {
         "on_accept": "conn",
@@ -141,6 +145,8 @@ KEYWORDS: dict[tuple[type, str], str] = {
     (Connection, "set_handler"): "events",
     (Connection, "ws_send"): "fin",
     (Connection, "ws_upgrade"): "subprotocol compression",
+    (Rpc, "__init__"): "max_batch on_exception",
+    (RpcReq, "err"): "data_json",
     (Manager, "ws_connect"): "headers subprotocols compression events",
 }
 PROPERTIES: dict[type, str] = {
@@ -149,6 +155,8 @@ PROPERTIES: dict[type, str] = {
         is_tls is_udp is_websocket is_writable local_addr recv_len recv_size remote_addr
         send_len send_size userdata""",
     HttpMessage: "body_bytes body_text method proto query uri",
+    Rpc: "methods",
+    RpcReq: "frame is_notification method params",
     Timer: "active",
     WsMessage: "close_code close_reason data flags raw_flags text",
 }
@@ -206,7 +214,7 @@ def test_methods_have_their_signature(cls: type, name: str) -> None:
     assert inspect.Parameter.empty not in extra.values()
 
 
-@pytest.mark.parametrize("cls", [Manager, Connection, HttpMessage, Timer, Handler])
+@pytest.mark.parametrize("cls", [Manager, Connection, HttpMessage, Rpc, RpcReq, Timer, Handler])
 def test_classes_have_no_other_public_members(cls: type) -> None:
     documented = {*METHODS[cls], *PROPERTIES.get(cls, "").split()} - {"__init__"}
     assert {name for name in dir(cls) if not name.startswith("_")} == documented
