@@ -1,4 +1,4 @@
-/* mongoose.h: one event loop that speaks TCP, UDP, HTTP and WebSocket.
+/* mongoose.h: one event loop that speaks TCP, UDP, TLS, HTTP and WebSocket.
  *
  * An independent implementation of the part of the documented Mongoose 7.x C
  * API that a language binding needs (README.md says what that leaves out).
@@ -50,7 +50,8 @@ enum {
   MGX_ESTATE = -8,     /* not now: see the function */
   MGX_EANSWERED = -9,  /* the request was answered already, or none awaits an answer */
   MGX_ELENGTH = -10,   /* more body than the Content-Length that was announced */
-  MGX_EKIND = -11      /* not for this kind of connection */
+  MGX_EKIND = -11,     /* not for this kind of connection */
+  MGX_ENOTLS = -12     /* no TLS library is open */
 };
 
 /* Why mgx_listen() and mgx_connect() failed, and mgx_send() on UDP. */
@@ -124,8 +125,30 @@ struct mgx_addr {
   bool is_ip6;
 };
 
-/* Which callbacks the core calls. All must be set. None may throw. The first
- * argument is the `tag` given to mgx_mgr_new(). */
+/* One step of a connection whose TLS is the binding's (struct mgx_tls_opts.foreign): what
+ * it is given, and what it has done when it returns. Ciphertext for the peer goes
+ * out by mgx_tls_output() within the step. */
+struct mgx_tls_step {
+  int tls;                 /* its context */
+  bool is_server;
+  struct mg_str name;      /* clients: the server's name, to ask for and to verify */
+  struct mg_str in;        /* ciphertext that has arrived; to be taken whole */
+  bool in_end;             /* ... and is the last: the peer has ended the stream */
+  struct mg_str plain;     /* plaintext to be sent; empty during the handshake */
+  bool shutdown;           /* send close_notify */
+  char *out;               /* plaintext that was received goes here ... */
+  size_t out_cap;          /* ... at most so much; 0: none is wanted now */
+  size_t out_len;          /* done: bytes in out */
+  size_t plain_taken;      /* done: bytes of plain */
+  bool has_more;           /* done: more plaintext is there than fits out */
+  bool is_ready;           /* done: the handshake is complete */
+  bool is_end;             /* done: close_notify has come */
+  bool failed;             /* done: it cannot go on, and error says why */
+  char error[400];         /* NUL-terminated */
+};
+
+/* Which callbacks the core calls. All must be set but where NULL is allowed. None may
+ * throw. The first argument is the `tag` given to mgx_mgr_new(). */
 struct mgx_callbacks {
   /* An event without data. */
   void (*on_event)(uint32_t tag, uint64_t conn, int ev);
@@ -150,6 +173,12 @@ struct mgx_callbacks {
    * the (first) frame: FIN 0x80, RSV1 0x40 when compressed, opcode below. Text is
    * UTF-8 unless compressed; a close frame is well-formed. */
   void (*on_ws)(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
+  /* A TLS client asks a server, whose context has ask_name set, for a name that the
+   * context has no entry for: the number of the context to go on with, 0: as it is,
+   * < 0: refuse. NULL: always 0. */
+  int (*on_tls_name)(uint32_t tag, uint64_t conn, const char *name, size_t len);
+  /* A connection of a foreign context has something to do. NULL: there are none. */
+  void (*on_tls_step)(uint32_t tag, uint64_t conn, struct mgx_tls_step *step);
   /* MG_EV_RESOLVE: best address first. */
   void (*on_resolve)(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
   /* MG_EV_CLOSE; wanted == 0: not in the mask, but the binding knows this
@@ -176,6 +205,7 @@ struct mgx_limits {
                                  that does not read */
   uint64_t keepalive_timeout_ms; /* 75000: idle between two requests */
   uint64_t connect_timeout_ms;   /* 10000: TCP connect */
+  uint64_t tls_handshake_timeout_ms; /* 10000: from the start of a TLS handshake to its end */
   uint64_t ws_message;          /* 3 MiB: one WebSocket message; then it is failed with 1009 */
   uint64_t ws_close_timeout_ms; /* 5000: from our close frame to the end of the connection */
   uint64_t ws_idle_timeout_ms;  /* 0: of silence on a WebSocket before a ping is sent */
@@ -257,6 +287,9 @@ struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
   int http;          /* MGX_HTTP_... */
   bool reuse_port;   /* listeners: SO_REUSEPORT */
   const struct mgx_ws_request *ws; /* clients: become a WebSocket; else NULL */
+  int tls;                 /* context of mgx_tls_new() for a TLS URL; 0: mgx_tls_init() is to
+                              follow, in MG_EV_ACCEPT or MG_EV_CONNECT at the latest */
+  struct mg_str tls_name;  /* clients: as in mgx_tls_init() */
 };
 
 /* Listen at / connect to url. The number of the connection (> 0), or a
@@ -442,6 +475,92 @@ int64_t mgx_ws_broadcast(struct mg_mgr *mgr, const uint64_t *conns, size_t count
 /* The payload is unacceptable: send a close frame with this status, raise MG_EV_ERROR
  * with this text, close. MGX_EKIND, MGX_EINVAL (a code that may not be sent). */
 int mgx_ws_fail(struct mg_mgr *mgr, uint64_t conn, int code, const char *why, size_t len);
+
+/* ---- TLS: RFC 8446 (1.3), RFC 5246 (1.2) ------------------------------- */
+
+/* OpenSSL (1.1.0 or newer) does it. It is opened at run time, once for the process. */
+
+/* Open the library at path (NUL-terminated), or at one of the usual names when NULL.
+ * 0, also when one is open already; MGX_ESYSTEM: err->text says what was tried and what was
+ * wrong with it. Any thread. */
+int mgx_tls_open_library(const char *path, struct mgx_error *err);
+/* Its version ("OpenSSL 3.0.2 15 Mar 2022"), NULL when none is open. Any thread. */
+const char *mgx_tls_library(void);
+
+enum { /* what a server asks its clients for */
+  MGX_TLS_AUTH_BY_CA,    /* a certificate is required when `ca` is given, unless verification is
+                            skipped */
+  MGX_TLS_AUTH_NONE,
+  MGX_TLS_AUTH_OPTIONAL, /* verified if there is one */
+  MGX_TLS_AUTH_REQUIRED
+};
+
+struct mgx_tls_opts {      /* all zero: what a client needs */
+  struct mg_str ca;        /* trust anchors, PEM (any number) or DER; none: the system's */
+  struct mg_str cert;      /* own certificate, PEM with the chain behind it, or DER */
+  struct mg_str key;       /* its private key, PEM or DER; none: it stands in cert */
+  struct mg_str password;  /* of an encrypted key */
+  struct mg_str ciphers;   /* OpenSSL's list; names that begin with TLS_ are for TLS 1.3 */
+  struct mg_str alpn;      /* protocols, best first, each with a byte of length in front */
+  struct mg_str ca_file, ca_dir; /* more of the system's trust anchors, for want of ca */
+  int min_version, max_version;  /* 0x0303, 0x0304; 0: 1.2 and whatever is newest */
+  int client_auth;         /* MGX_TLS_AUTH_... */
+  bool skip_verification;  /* of chain and name */
+  bool no_tickets;         /* no resumption */
+  bool ask_name;           /* on_tls_name() for names without an entry */
+  bool lenient;            /* unusable options give a context all the same: it refuses each
+                              connection and says why */
+  bool foreign;            /* the binding does TLS, by on_tls_step(); the options are its own */
+};
+
+/* A context: an option set made ready, for any number of listeners and connections,
+ * which share its sessions. Its number (> 0), which the caller holds until
+ * mgx_tls_drop(); or with *err filled MGX_EINVAL (what is wrong with which option),
+ * MGX_ENOTLS, MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_tls_new(struct mg_mgr *mgr, const struct mgx_tls_opts *opts, struct mgx_error *err);
+/* The caller's hold on the number ends; whatever uses the context keeps it alive. */
+int mgx_tls_drop(struct mg_mgr *mgr, int tls);
+/* Servers with this context go on with `other` when a client asks for this name (case
+ * ignored; "*.example.com": any one label). Again for the same name: replaces it. Not for foreign ones.
+ * MGX_EINVAL, MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_tls_add_name(struct mg_mgr *mgr, int tls, const char *name, size_t len, int other);
+
+/* Have a connection speak TLS: its handshake starts when the running event is over; what is
+ * sent meanwhile waits. On a listener: its children will; replaces what was given
+ * before, for new connections. `name`: of the server, for clients; empty: the host of the URL.
+ * MGX_EINVAL (no such context), MGX_EKIND (UDP), MGX_ESTATE (its handshake has begun),
+ * MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_tls_init(struct mg_mgr *mgr, uint64_t conn, int tls, const char *name, size_t len);
+/* Undo mgx_tls_init(). A connection whose handshake has begun is drained: there is no way
+ * back to plain text. */
+int mgx_tls_free(struct mg_mgr *mgr, uint64_t conn);
+
+struct mgx_tls_info {
+  int tls;            /* number of its context; 0: that was dropped */
+  bool is_ready;      /* the handshake is done; nothing below is set before */
+  bool resumed;
+  bool has_cert;      /* the peer has shown a certificate */
+  int version;        /* 0x0303, 0x0304 */
+  char cipher[64];    /* NUL-terminated */
+  char alpn[256];     /* NUL-terminated; "": none */
+  char name[256];     /* the server's name that was asked for; "": none */
+  int64_t not_before, not_after; /* of the peer's certificate, seconds since 1970 */
+};
+/* MGX_EKIND: does not speak TLS; MGX_ECLOSED. */
+int mgx_tls_info(struct mg_mgr *mgr, uint64_t conn, struct mgx_tls_info *info);
+
+enum { /* of the peer's certificate */
+  MGX_TLS_CERT_DER,
+  MGX_TLS_CERT_SUBJECT, /* RFC 2253, UTF-8 */
+  MGX_TLS_CERT_ISSUER,
+  MGX_TLS_CERT_SERIAL,  /* big-endian number */
+  MGX_TLS_CERT_NAMES    /* its subjectAltName: for each a byte with the tag of RFC 5280 (1 mail, 2 DNS,
+                           6 URI, 7 IP), two of length (big-endian), the value */
+};
+/* Write it to buf if cap is enough. Its length, 0: there is none; MGX_EKIND, MGX_ECLOSED. */
+int64_t mgx_tls_cert(struct mg_mgr *mgr, uint64_t conn, int what, char *buf, size_t cap);
+/* Inside on_tls_step(): ciphertext for the peer. MGX_ESTATE elsewhere; MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_tls_output(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len);
 
 /* ---- text: URLs, patterns, JSON --------------------------------------- */
 
