@@ -22,11 +22,13 @@ from mongoose_py._args import Data, as_bytes
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.connection import Connection
 from mongoose_py.errors import Error, SystemCallError, failure
+from mongoose_py.events import MG_EV_TLS_HS
 from mongoose_py.handler import Target, check_handler, event_masks
 from mongoose_py.http import header_lines, request_text
 from mongoose_py.limits import Limits, as_struct, ws_message_limit
 from mongoose_py.timer import Timer
-from mongoose_py.url import url_host, url_pass, url_port, url_uri, url_user
+from mongoose_py.tls import server_name_of
+from mongoose_py.url import url_host, url_is_ssl, url_pass, url_port, url_uri, url_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
     from mongoose_py.handler import AnyHandler
     from mongoose_py.http import Headers
+    from mongoose_py.tls import Tls
+    from mongoose_py.tls_context import Context, Contexts
 
 _POLLERS = {
     None: lib.MGX_POLLER_DEFAULT,
@@ -41,7 +45,6 @@ _POLLERS = {
     "poll": lib.MGX_POLLER_POLL,
 }
 _HTTP = {None: lib.MGX_HTTP_BY_SCHEME, False: lib.MGX_HTTP_OFF, True: lib.MGX_HTTP_ON}
-_HTTP_PORT = 80
 _FEW_TARGETS = 16  # not worth a purge
 _tags = count(1)
 _made_in: dict[int, int] = {}  # address of a struct mg_mgr: process
@@ -136,6 +139,7 @@ class Manager:
         self._targets: dict[int, Target] = {0: default}  # by the number C knows
         self._target_keys: dict[tuple[int, int, int, str], Target] = {}
         self._purge_at = _FEW_TARGETS
+        self._tls_contexts: Contexts | None = None  # made when TLS is wanted
         self._tag = next(_tags)
         self._mgr: Any = self._new_mgr(_POLLERS[poller])
         self._core = _Core(int(ffi.cast("uintptr_t", self._mgr)))
@@ -317,12 +321,14 @@ class Manager:
         http: bool | None = None,
         events: Iterable[int] | None = None,
         reuse_port: bool = False,
+        tls: Tls | None = None,
     ) -> Connection:
         """Listen at *url* and return the listener.
 
         Args:
             url: ``http://127.0.0.1:8000``, ``tcp://[::1]:0``, ``udp://:5000``,
-                ``unix:///path``. Port 0 picks a free one: see ``local_addr``.
+                ``unix:///path``; ``https``, ``wss``, ``mqtts`` or ``tls`` for TLS. Port 0
+                picks a free one: see ``local_addr``.
             handler: For the listener and the connections it accepts; ``None``: the
                 manager's.
             http: Whether to speak HTTP; ``None``: when the scheme says so.
@@ -330,14 +336,20 @@ class Manager:
                 :class:`Manager`.
             reuse_port: Whether several processes or managers may share the port
                 (``SO_REUSEPORT``).
+            tls: Certificate and key, :class:`~mongoose_py.TlsOpts` or an
+                :class:`ssl.SSLContext`; with it TLS is spoken whatever the scheme. A
+                listener of a TLS URL without it refuses every connection, unless the
+                handler of ``MG_EV_ACCEPT`` calls ``tls_init()``.
 
         Raises:
             AddressError: If *url* is malformed.
             SystemCallError: If the system refuses the address.
+            ValueError: If OpenSSL cannot use *tls*.
+            OSError: If a file that *tls* names cannot be read.
             Error: If the manager is closed.
         """
         options = {"http": _http_mode(http), "reuse_port": bool(reuse_port)}
-        return self._open(lib.mgx_listen, "listen on", url, handler, events, "", options)
+        return self._open(lib.mgx_listen, "listen on", url, handler, events, "", options, tls)
 
     def connect(
         self,
@@ -346,11 +358,13 @@ class Manager:
         *,
         http: bool | None = None,
         events: Iterable[int] | None = None,
+        tls: Tls | None = None,
     ) -> Connection:
         """Start to connect to *url* and return the connection at once.
 
-        ``MG_EV_CONNECT`` tells success, ``MG_EV_ERROR`` failure. Nothing is sent by
-        itself; the URL's path is for ``request()`` to repeat.
+        ``MG_EV_CONNECT`` tells success, ``MG_EV_TLS_HS`` that of a TLS handshake,
+        ``MG_EV_ERROR`` failure. Nothing else is sent by itself; the URL's path is for
+        ``request()`` to repeat.
 
         Args:
             url: As for :meth:`listen`, with a numeric address or ``localhost``.
@@ -358,15 +372,20 @@ class Manager:
             http: Whether to speak HTTP; ``None``: when the scheme says so.
             events: The only events the handler wants. Default: all; see
                 :class:`Manager`.
+            tls: :class:`~mongoose_py.TlsOpts` or an :class:`ssl.SSLContext`; with it TLS
+                is spoken whatever the scheme. Default for a TLS URL: ``TlsOpts()``, which
+                verifies the server against the system's store and the URL's host.
 
         Raises:
             AddressError: If *url* is malformed.
             SystemCallError: If the system has no descriptor left.
-            Error: If the manager is closed.
+            ValueError: If OpenSSL cannot use *tls*.
+            OSError: If a file that *tls* names cannot be read.
+            Error: If the manager is closed, or there is no OpenSSL.
         """
         options = {"http": _http_mode(http)}
         host = _host_line(url, http)
-        return self._open(lib.mgx_connect, "connect to", url, handler, events, host, options)
+        return self._open(lib.mgx_connect, "connect to", url, handler, events, host, options, tls)
 
     def http_listen(
         self,
@@ -375,9 +394,10 @@ class Manager:
         *,
         events: Iterable[int] | None = None,
         reuse_port: bool = False,
+        tls: Tls | None = None,
     ) -> Connection:
         """Listen for HTTP whatever the scheme; else as :meth:`listen`."""
-        return self.listen(url, handler, http=True, events=events, reuse_port=reuse_port)
+        return self.listen(url, handler, http=True, events=events, reuse_port=reuse_port, tls=tls)
 
     def http_connect(
         self,
@@ -385,9 +405,10 @@ class Manager:
         handler: AnyHandler | None = None,
         *,
         events: Iterable[int] | None = None,
+        tls: Tls | None = None,
     ) -> Connection:
         """Connect for HTTP whatever the scheme; else as :meth:`connect`."""
-        return self.connect(url, handler, http=True, events=events)
+        return self.connect(url, handler, http=True, events=events, tls=tls)
 
     def ws_connect(
         self,
@@ -398,6 +419,7 @@ class Manager:
         subprotocols: Iterable[str] = (),
         compression: bool = False,
         events: Iterable[int] | None = None,
+        tls: Tls | None = None,
     ) -> Connection:
         """Start to connect a WebSocket to *url* and return the connection at once.
 
@@ -406,14 +428,15 @@ class Manager:
         ``Sec-WebSocket-Protocol``. ``MG_EV_ERROR`` tells failure.
 
         Args:
-            url: ``ws://127.0.0.1:8000/chat``. A user and password in it are sent as
-                ``Authorization``.
+            url: ``ws://127.0.0.1:8000/chat``, or ``wss://`` for TLS. A user and password
+                in it are sent as ``Authorization``.
             handler: ``None``: the manager's.
             headers: More lines for the request; as in ``Connection.reply()``.
             subprotocols: Those to offer, the most wanted first.
             compression: Whether to offer permessage-deflate (:rfc:`7692`).
             events: The only events the handler wants. Default: all; see
                 :class:`Manager`.
+            tls: As for :meth:`connect`.
 
         Raises:
             AddressError: If *url* is malformed.
@@ -442,7 +465,7 @@ class Manager:
         head, accept, protocols = [(part, len(part)) for part in kept]
         request = ffi.new("struct mgx_ws_request *", (head, accept, protocols, compression))
         options = {"http": lib.MGX_HTTP_OFF, "ws": request}
-        return self._open(lib.mgx_connect, "connect to", url, handler, events, "", options)
+        return self._open(lib.mgx_connect, "connect to", url, handler, events, "", options, tls)
 
     def ws_broadcast(
         self, conns: Iterable[Connection], data: Data, op: int = websocket.WEBSOCKET_OP_TEXT
@@ -489,20 +512,57 @@ class Manager:
         events: Iterable[int] | None,
         host: str,
         options: dict[str, Any],
+        tls: Tls | None = None,
     ) -> Connection:
         if not isinstance(url, str):
             raise TypeError(f"url must be str, not {type(url).__name__}")
         address = url.encode("utf-8", "surrogateescape")
         err = ffi.new("struct mgx_error *")
+        context = self._tls_for(url, tls, call is lib.mgx_listen)
+        name = ffi.from_buffer(server_name_of(tls))
+        if context is not None:
+            options.update(tls=context.number, tls_name=(name, len(name)))
         target = self._pin(handler, events, host)
         try:
             opts = ffi.new("struct mgx_open *", {"handler": target.number, **options})
             number = call(self._mgr, address, len(address), opts, err)
             _dispatch.raise_kept()
             self._check(number, f"Failed to {doing} {url!r}", err)
-            return self._adopt(number)
+            conn = self._adopt(number)
         finally:
             target.pins -= 1
+        if context is not None and conn._tls is None:  # no tls_init() in the meantime
+            conn._tls = tls, context
+        return conn
+
+    # -- TLS ----------------------------------------------------------------
+
+    @property
+    def _tls(self) -> Contexts:
+        contexts = self._tls_contexts
+        if contexts is None:
+            from mongoose_py.tls_context import Contexts
+
+            with self._lock:
+                contexts = self._tls_contexts = self._tls_contexts or Contexts(self)
+        return contexts
+
+    def _tls_for(self, url: str, tls: Tls | None, is_listener: bool) -> Context | None:
+        """Return the context for a new connection, if it is to have one from the start."""
+        if tls is None and (is_listener or "\0" in url or not url_is_ssl(url)):
+            return None
+        return self._tls.get(tls)
+
+    def _tls_name(self, number: int, name: str) -> int:
+        """Return the context for what a client asks a server for, -1: none."""
+        info = ffi.new("struct mgx_tls_info *")
+        if lib.mgx_tls_info(self._mgr, number, info) < 0:
+            return -1
+        try:
+            return self._tls.named(info.tls, name)
+        except BaseException as exc:
+            _dispatch.failed(self, exc, self._adopt(number), MG_EV_TLS_HS)
+            return -1
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -721,7 +781,8 @@ def _host_line(url: str, http: bool | None) -> str:
         return "localhost"
     host, port = url_host(url), url_port(url)
     host = host.partition("%")[0] + "]" if "%" in host else host  # a zone is not for the wire
-    return host if port in (0, _HTTP_PORT) else f"{host}:{port}"
+    usual = 443 if url_is_ssl(url) else 80
+    return host if port in (0, usual) else f"{host}:{port}"
 
 
 def _print_exception(exc: BaseException) -> None:
