@@ -551,6 +551,8 @@ class Manager:
         """Return the context for a new connection, if it is to have one from the start."""
         if tls is None and (is_listener or "\0" in url or not url_is_ssl(url)):
             return None
+        if tls is not None and url.partition("://")[0].lower() in ("udp", "sntp"):
+            raise ValueError(f"tls: there is none for datagrams, {url!r}")
         return self._tls.get(tls)
 
     def _tls_name(self, number: int, name: str) -> int:

@@ -300,7 +300,7 @@ def _peer_certificate(mgr: Any, number: int) -> bytes:
     size = 4096
     while True:
         buf = ffi.new("char[]", size)
-        length: int = lib.mgx_tls_cert(mgr, number, lib.MGX_TLS_CERT_DER, buf, size)
+        length: int = lib.mgx_tls_cert(mgr, number, buf, size)
         if length <= size:
             return ffi.buffer(buf, length)[:] if length > 0 else b""
         size = length

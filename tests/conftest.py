@@ -44,6 +44,13 @@ def poller(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(params=["openssl"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each way to do TLS; what asks for this runs with all of them."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
 def make_manager(poller: str) -> Iterator[Callable[..., Manager]]:
     """Return ``Manager`` with a poller chosen, closed when the test is over."""
