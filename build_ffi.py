@@ -9,6 +9,7 @@ finds :data:`ffibuilder` here; ``python setup.py build_ext --inplace`` compiles 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from cffi import FFI
@@ -92,6 +93,8 @@ ffibuilder.set_source(
     sources=[f"{CORE}/mongoose.c"],
     include_dirs=[CORE],
     depends=core_files(),
-    define_macros=[("_GNU_SOURCE", "1")],
+    define_macros=[("_GNU_SOURCE", "1"), ("MG_OLD_GLIBC", "1")],
+    # dlopen() has a library of its own where the C library is older.
+    libraries=["dl"] if sys.platform.startswith("linux") else [],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
 )

@@ -35,6 +35,7 @@ class Limits:
             does not read.
         keepalive_timeout: Seconds a connection may be idle between two requests.
         connect_timeout: Seconds a TCP connect may take.
+        tls_handshake_timeout: Seconds a TLS handshake may take; then ``MG_EV_ERROR``.
         ws_message: Bytes of a WebSocket message, compressed and not; above it the peer is
             sent close code 1009. ``None``: as *recv_buffer*.
         ws_close_timeout: Seconds from our close frame to the end of the connection.
@@ -62,6 +63,7 @@ class Limits:
     body_timeout: float = 60.0
     keepalive_timeout: float = 75.0
     connect_timeout: float = 10.0
+    tls_handshake_timeout: float = 10.0
     ws_message: int | None = None
     ws_close_timeout: float = 5.0
     ws_idle_timeout: float = 0.0

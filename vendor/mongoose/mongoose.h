@@ -132,8 +132,8 @@ struct mgx_tls_step {
   int tls;                 /* its context */
   bool is_server;
   struct mg_str name;      /* clients: the server's name, to ask for and to verify */
-  struct mg_str in;        /* ciphertext that has arrived; to be taken whole */
-  bool in_end;             /* ... and is the last: the peer has ended the stream */
+  struct mg_str input;     /* ciphertext that has arrived; to be taken whole */
+  bool input_end;          /* ... and is the last: the peer has ended the stream */
   struct mg_str plain;     /* plaintext to be sent; empty during the handshake */
   bool shutdown;           /* send close_notify */
   char *out;               /* plaintext that was received goes here ... */
@@ -521,8 +521,9 @@ int mgx_tls_new(struct mg_mgr *mgr, const struct mgx_tls_opts *opts, struct mgx_
 /* The caller's hold on the number ends; whatever uses the context keeps it alive. */
 int mgx_tls_drop(struct mg_mgr *mgr, int tls);
 /* Servers with this context go on with `other` when a client asks for this name (case
- * ignored; "*.example.com": any one label). Again for the same name: replaces it. Not for foreign ones.
- * MGX_EINVAL, MGX_ENOMEM, MGX_ECLOSED. */
+ * ignored; "*.example.com": any one label). Again for the same name: replaces it.
+ * MGX_EINVAL, also when one of them is foreign, `other` has names or `tls` is itself
+ * the other of one; MGX_ENOMEM, MGX_ECLOSED. */
 int mgx_tls_add_name(struct mg_mgr *mgr, int tls, const char *name, size_t len, int other);
 
 /* Have a connection speak TLS: its handshake starts when the running event is over; what is
@@ -544,21 +545,13 @@ struct mgx_tls_info {
   char cipher[64];    /* NUL-terminated */
   char alpn[256];     /* NUL-terminated; "": none */
   char name[256];     /* the server's name that was asked for; "": none */
-  int64_t not_before, not_after; /* of the peer's certificate, seconds since 1970 */
 };
 /* MGX_EKIND: does not speak TLS; MGX_ECLOSED. */
 int mgx_tls_info(struct mg_mgr *mgr, uint64_t conn, struct mgx_tls_info *info);
 
-enum { /* of the peer's certificate */
-  MGX_TLS_CERT_DER,
-  MGX_TLS_CERT_SUBJECT, /* RFC 2253, UTF-8 */
-  MGX_TLS_CERT_ISSUER,
-  MGX_TLS_CERT_SERIAL,  /* big-endian number */
-  MGX_TLS_CERT_NAMES    /* its subjectAltName: for each a byte with the tag of RFC 5280 (1 mail, 2 DNS,
-                           6 URI, 7 IP), two of length (big-endian), the value */
-};
-/* Write it to buf if cap is enough. Its length, 0: there is none; MGX_EKIND, MGX_ECLOSED. */
-int64_t mgx_tls_cert(struct mg_mgr *mgr, uint64_t conn, int what, char *buf, size_t cap);
+/* Write the peer's certificate, DER, to buf if cap is enough. Its length, 0: there is none;
+ * MGX_EKIND, MGX_ECLOSED. */
+int64_t mgx_tls_cert(struct mg_mgr *mgr, uint64_t conn, char *buf, size_t cap);
 /* Inside on_tls_step(): ciphertext for the peer. MGX_ESTATE elsewhere; MGX_ENOMEM, MGX_ECLOSED. */
 int mgx_tls_output(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len);
 

@@ -5,6 +5,7 @@
  *   os_posix.c poller_*.c   the operating system, behind struct mg_os
  *   iobuf.c idmap.c heap.c list (below)   data structures
  *   mgr.c conn.c net.c timer.c wakeup.c log.c   the loop: knows no protocol
+ *   tls*.c                  TLS between socket and buffers, see tls.h
  *   http_*.c ws_*.c         protocols: struct mg_proto is how the loop calls them
  *   utf8.c url.c match.c json.c multipart.c   text: no manager at all
  *
@@ -282,6 +283,7 @@ struct mg_connection {
   struct mg_iobuf recv, send;
   const struct mg_proto *proto; /* NULL: raw */
   void *proto_data;             /* owned by proto */
+  struct mg_tls *tls;           /* owned; a listener's is its children's; NULL: plain, or not yet */
   struct mg_deadline timer;     /* in mgr->deadlines; may be earlier than deadline */
   uint64_t deadline;            /* ms; 0: none. mg__conn_set_deadline() */
   uint64_t linger_left;         /* bytes still to be discarded while lingering */
@@ -290,7 +292,7 @@ struct mg_connection {
   size_t event_len;             /* bytes the running MG_EV_READ was given */
   int file;                     /* being sent after `send`, or -1 */
   uint64_t file_ofs, file_left;
-  char *unlink_path;            /* unix listener: removed on close; owned */
+  char *name; /* unix listener: its path, removed on close; client: the host of its URL; owned */
   uint64_t stall_at;            /* ms; 0: none. When a peer that does not read is given up */
   uint32_t deferred;            /* 1 << MG_EV_...: events left to the loop by another thread */
   char *error_text;             /* of a deferred MG_EV_ERROR; owned */
@@ -298,6 +300,7 @@ struct mg_connection {
   unsigned busy;                /* on somebody's stack: not to be freed */
   bool accept_http; /* listener: accepted connections speak HTTP */
   bool is_listening, is_client, is_accepted, is_connecting, is_tls, is_udp, is_unix, is_websocket;
+  bool is_tls_url;   /* its URL says so: never plain text */
   bool is_readable, is_writable;
   bool is_closing;   /* goes away at the end of the turn, or now if nobody polls */
   bool is_draining;  /* closes once the send queue is empty; its input is discarded */
@@ -326,6 +329,8 @@ struct mg_event_batch { /* events without data that are delivered together */
   int evs[MG_EVENT_BATCH];
 };
 
+struct mg_tls_ctx;
+
 struct mg_handler { /* what the binding calls a handler: see mongoose.h */
   uint32_t mask, accepted_mask;
   int refs; /* connections that have it */
@@ -351,6 +356,8 @@ struct mg_mgr {
   struct mg_pool pool;
   struct mg_handler *handlers; /* mgr.c */
   int num_handlers;
+  struct mg_tls_ctx **tls_ctxs; /* tls_context.c: by number; owned */
+  int num_tls_ctxs;
   struct mg_link wakeups;      /* wakeup.c */
   uint64_t wakeup_bytes;       /* in it */
   uint64_t wakeup_id;
@@ -400,6 +407,8 @@ void mg__conn_set_deadline(struct mg_connection *c, uint64_t at);
 uint64_t mg__conn_due(const struct mg_connection *c);
 /* The send queue waits for a peer that does not read. */
 void mg__conn_stalled(struct mg_connection *c);
+/* When a peer is given up that does not go on; instead of what mg__conn_stalled() set. */
+void mg__conn_set_stall(struct mg_connection *c, uint64_t at);
 /* Tell the poller what c is waiting for now. */
 void mg__conn_watch(struct mg_connection *c);
 /* Mark: MG_EV_CLOSE and the end come from the loop. */
@@ -423,6 +432,8 @@ int mg__conn_queue_reserve(struct mg_connection *c, size_t len);
 int mg__conn_queue_exact(struct mg_connection *c, size_t len);
 /* Send file[ofs..ofs+len) after what is queued; owns the descriptor from now on. */
 void mg__conn_queue_file(struct mg_connection *c, int file, uint64_t ofs, uint64_t len);
+/* Forget all that is queued. */
+void mg__conn_drop_queue(struct mg_connection *c);
 /* Unsent bytes, the file's included. */
 uint64_t mg__conn_unsent(const struct mg_connection *c);
 /* Have on_data() called (again) in this or the next turn. */
@@ -443,6 +454,7 @@ void mg__conn_free(struct mg_connection *c);
 void mg__io_ready(struct mg_connection *c, unsigned what);
 void mg__io_input(struct mg_connection *c, bool grown); /* hand recv to protocol or handler */
 void mg__io_resume(struct mg_connection *c); /* a posted event was delivered */
+void mg__io_more(struct mg_connection *c);   /* there is input that no readiness tells of */
 void mg__io_flush(struct mg_connection *c);
 void mg__io_flushed(struct mg_connection *c); /* its second half, behind MG_EV_WRITE */
 void mg__io_timeout(struct mg_connection *c);
@@ -466,6 +478,8 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
                            const struct mgx_http_event *events, size_t count);
 bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event);
 bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
+int mg__emit_tls_name(struct mg_connection *c, const char *name, size_t len);
+void mg__emit_tls_step(struct mg_connection *c, struct mgx_tls_step *step);
 bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
 void mg__emit_deferred(struct mg_connection *c);
 void mg__emit_close(struct mg_connection *c);
@@ -487,6 +501,38 @@ void mg__timers_free(struct mg_mgr *mgr);
 /* wakeup.c */
 void mg__wakeups_run(struct mg_mgr *mgr);
 void mg__wakeups_free(struct mg_mgr *mgr);
+
+/* ---- TLS: tls.c; only for connections with is_tls ---------------------------- */
+
+/* Have it speak TLS; ctx NULL: the context is still to come. 0 or MGX_E... */
+int mg__tls_set(struct mg_connection *c, struct mg_tls_ctx *ctx, struct mg_str name);
+int mg__tls_inherit(struct mg_connection *c, const struct mg_connection *listener);
+struct mg_tls_ctx *mg__tls_ctx(struct mg_mgr *mgr, int number); /* NULL: no such one */
+void mg__tls_ctx_free_all(struct mg_mgr *mgr);
+/* Start the handshake if everything is there and it has not begun. */
+void mg__tls_begin(struct mg_connection *c);
+/* The handshake is not done: nothing leaves the send queue. */
+bool mg__tls_holds(const struct mg_connection *c);
+/* The socket is ready: go on with the handshake. Is there data to be read and written? */
+bool mg__tls_ready(struct mg_connection *c, unsigned what);
+/* Its turn on the to-do list. */
+void mg__tls_todo(struct mg_connection *c);
+/* The rest: only where c->tls is set. Before the first mg__tls_recv() of a turn: */
+void mg__tls_pump(struct mg_connection *c);
+/* As struct mg_os.recv; what is behind the bytes given may be there already. */
+ssize_t mg__tls_recv(struct mg_connection *c, char *buf, size_t len);
+/* Send what reading has called for. */
+void mg__tls_answer(struct mg_connection *c);
+/* Has the engine more, of which no readiness tells? */
+bool mg__tls_has_more(const struct mg_connection *c);
+/* Say what was wrong with the stream, if that is known and to be said. */
+bool mg__tls_recv_failed(struct mg_connection *c, int err);
+/* Encrypt and write some of what is queued: bytes of progress, or -errno. */
+ssize_t mg__tls_flush(struct mg_connection *c, size_t budget);
+uint64_t mg__tls_unsent(const struct mg_connection *c); /* ciphertext */
+/* Queue close_notify and write what goes, if everything else has left. */
+void mg__tls_goodbye(struct mg_connection *c);
+void mg__tls_free(struct mg_connection *c);
 
 /* ---- text ---------------------------------------------------------------- */
 

@@ -89,6 +89,20 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
   return done;
 }
 
+int mg__emit_tls_name(struct mg_connection *c, const char *name, size_t len) {
+  int answer;
+  emit_begin(c);
+  answer = c->mgr->cb->on_tls_name(c->mgr->tag, c->id, name, len);
+  emit_end(c);
+  return answer;
+}
+
+void mg__emit_tls_step(struct mg_connection *c, struct mgx_tls_step *step) {
+  emit_begin(c);
+  c->mgr->cb->on_tls_step(c->mgr->tag, c->id, step);
+  emit_end(c);
+}
+
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
@@ -175,7 +189,7 @@ static void emit_deferred_error(struct mg_connection *c) {
 
 void mg__emit_deferred(struct mg_connection *c) {
   static const int order[] = {MG_EV_OPEN, MG_EV_ACCEPT, MG_EV_RESOLVE, MG_EV_CONNECT,
-                              MG_EV_READ, MG_EV_WRITE,  MG_EV_ERROR};
+                              MG_EV_TLS_HS, MG_EV_READ, MG_EV_WRITE, MG_EV_ERROR};
   for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && c->deferred != 0; i++) {
     uint32_t bit = 1u << order[i];
     if ((c->deferred & bit) == 0) continue;
@@ -278,6 +292,7 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .body_timeout_ms = 60000,
       .keepalive_timeout_ms = 75000,
       .connect_timeout_ms = 10000,
+      .tls_handshake_timeout_ms = 10000,
       .ws_message = 3 * 1024 * 1024,
       .ws_close_timeout_ms = 5000,
       .ws_pong_timeout_ms = 20000,
@@ -362,6 +377,7 @@ static void mgr_release(struct mg_mgr *mgr) {
     mg__conn_free(MG_CONTAINER(mgr->conns.prev, struct mg_connection, link));
   while (!mg__link_empty(&mgr->lingering))
     mg__conn_free(MG_CONTAINER(mgr->lingering.prev, struct mg_connection, link));
+  mg__tls_ctx_free_all(mgr);
   mg__wakeups_free(mgr);
   mg__timers_free(mgr);
   mg__heap_free(&mgr->deadlines);
@@ -495,7 +511,8 @@ static void run_todo(struct mg_mgr *mgr) {
     mg__link_del(&c->todo);
     c->busy++;
     mg__emit_deferred(c);
-    if (!c->is_closing && !c->is_posted) mg__io_resume(c);
+    if (!c->is_closing && !c->is_posted && !(c->is_tls && mg__tls_holds(c))) mg__io_resume(c);
+    if (c->is_tls && !c->is_closing && !c->is_posted) mg__tls_todo(c);
     c->busy--;
     if (mgr->posted_full) mgr->run_posted(mgr);
   }

@@ -130,12 +130,12 @@ static int64_t listen_locked(struct mg_mgr *mgr, const struct target *t,
     return refuse(err, MGX_ENOMEM, 0, "out of memory");
   }
   if (path != NULL) memcpy(path, t->addr.u.un.sun_path, t->url.uri.len + 1);
-  c->unlink_path = path;
+  c->name = path;
   c->fd = fd;
   c->is_listening = true;
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
-  c->is_tls = t->url.is_tls;
+  c->is_tls = c->is_tls_url = t->url.is_tls;
   c->accept_http = t->is_http;
   c->loc.len = sizeof(c->loc.u);
   if (t->is_unix)
@@ -143,6 +143,10 @@ static int64_t listen_locked(struct mg_mgr *mgr, const struct target *t,
   else if (mgr->os->getsockname(fd, &c->loc.u.sa, &c->loc.len) < 0)
     c->loc = t->addr;
   mg__conn_set_handler(c, opts->handler);
+  if (opts->tls != 0 && mg__tls_set(c, mg__tls_ctx(mgr, opts->tls), (struct mg_str){"", 0}) != MGX_OK) {
+    mg__conn_free(c);
+    return refuse(err, MGX_ENOMEM, 0, "out of memory");
+  }
   sys = mg__conn_register(c);
   if (sys < 0) {
     mg__conn_free(c);
@@ -170,6 +174,8 @@ int64_t mgx_listen(struct mg_mgr *mgr, const char *url, size_t len, const struct
     result = MGX_ECLOSED;
   else if (mg__handler(mgr, opts->handler) == NULL)
     result = refuse(err, MGX_EINVAL, 0, "no handler %d", opts->handler);
+  else if (opts->tls != 0 && (mg__tls_ctx(mgr, opts->tls) == NULL || t.is_udp))
+    result = refuse(err, MGX_EINVAL, 0, "no TLS context %d for this URL", opts->tls);
   else
     result = listen_locked(mgr, &t, opts, err);
   mg__unlock(mgr);
@@ -182,6 +188,7 @@ static void connected(struct mg_connection *c) {
   c->is_connecting = false;
   mg__conn_set_deadline(c, 0);
   mg__emit(c, MG_EV_CONNECT);
+  if (c->is_tls) mg__tls_begin(c);
   if (mg__conn_unsent(c) > 0) mg__conn_dirty(c);
 }
 
@@ -225,9 +232,18 @@ static bool connect_begins(struct mg_connection *c, const struct target *t) {
     return false;
   }
   c->rem = t->addr;
-  if (!mg__emit_resolve(c) && c->is_closing) return false;
-  if (t->url.is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
-  return !t->url.is_tls;
+  return mg__emit_resolve(c) || !c->is_closing;
+}
+
+/* Whom it is to be, for TLS now or later, and with which options; false: OOM. */
+static bool client_tls(struct mg_connection *c, const struct target *t, const struct mgx_open *opts) {
+  size_t len = t->url.host.len;
+  c->name = mg__malloc(len + 1);
+  if (c->name == NULL) return false;
+  memcpy(c->name, t->url.host.buf, len);
+  c->name[len] = '\0';
+  c->is_tls = c->is_tls_url = t->url.is_tls;
+  return opts->tls == 0 || mg__tls_set(c, mg__tls_ctx(c->mgr, opts->tls), opts->tls_name) == MGX_OK;
 }
 
 static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
@@ -244,6 +260,10 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c = mg__conn_new(mgr);
   if (c != NULL) c->is_client = true;
+  if (c != NULL && !t->is_udp && !client_tls(c, t, opts)) {
+    mg__conn_free(c);
+    c = NULL;
+  }
   if (c == NULL ||
       (opts->ws != NULL ? !mg__ws_begin(c, opts->ws) : t->is_http && !mg__http_attach(c))) {
     if (fd >= 0) mgr->os->close(fd);
@@ -252,7 +272,6 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
-  c->is_tls = t->url.is_tls;
   mg__conn_set_handler(c, opts->handler);
   c->is_known = true;
   id = (int64_t) c->id;
@@ -282,6 +301,8 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     result = MGX_ECLOSED;
   else if (mg__handler(mgr, opts->handler) == NULL)
     result = refuse(err, MGX_EINVAL, 0, "no handler %d", opts->handler);
+  else if (opts->tls != 0 && (mg__tls_ctx(mgr, opts->tls) == NULL || t.is_udp))
+    result = refuse(err, MGX_EINVAL, 0, "no TLS context %d for this URL", opts->tls);
   else
     result = connect_locked(mgr, &t, opts, err);
   mg__unlock(mgr);
