@@ -454,7 +454,7 @@ class Connection:
         manager = self._manager()
         if manager is None:
             raise ConnectionClosed("Connection has been closed")
-        context = manager._tls.get(opts, lenient=lenient)
+        context = manager._tls.get(opts, not self.is_client, lenient=lenient)
         name = server_name_of(opts)
         code = lib.mgx_tls_init(self._mgr, number, context.number, name, len(name))
         causes = {
@@ -484,7 +484,12 @@ class Connection:
         is closed.
         """
         number = self._id
-        return info_of(self._mgr, number) if number else None
+        manager = self._manager() if number else None
+        if manager is None:
+            return None
+        contexts = manager._tls_contexts
+        info = None if contexts is None else contexts.info(number)
+        return info or info_of(self._mgr, number)
 
     # -- HTTP ---------------------------------------------------------------
 

@@ -553,7 +553,11 @@ class Manager:
             return None
         if tls is not None and url.partition("://")[0].lower() in ("udp", "sntp"):
             raise ValueError(f"tls: there is none for datagrams, {url!r}")
-        return self._tls.get(tls)
+        return self._tls.get(tls, is_listener)
+
+    def _tls_step(self, number: int, step: Any) -> bool:
+        """Do a step of a connection's TLS that C leaves to Python; ``False``: it failed."""
+        return self._tls.step(number, step)
 
     def _tls_name(self, number: int, name: str) -> int:
         """Return the context for what a client asks a server for, -1: none."""
@@ -563,8 +567,12 @@ class Manager:
         try:
             return self._tls.named(info.tls, name)
         except BaseException as exc:
-            _dispatch.failed(self, exc, self._adopt(number), MG_EV_TLS_HS)
+            self._tls_failed(number, exc)
             return -1
+
+    def _tls_failed(self, number: int, exc: BaseException) -> None:
+        """Deal with what a function of server names raised."""
+        _dispatch.failed(self, exc, self._adopt(number), MG_EV_TLS_HS)
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -596,6 +604,8 @@ class Manager:
 
     def _forget(self, number: int) -> None:
         """Put a connection into the closed state: its ``MG_EV_CLOSE`` is over."""
+        if self._tls_contexts is not None:
+            self._tls_contexts.forget(number)
         with self._lock:
             self._gone.append(number)
             conn = self._conns.pop(number, None)

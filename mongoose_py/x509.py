@@ -115,6 +115,24 @@ class TlsCertificate:
         return times
 
 
+def key_label(der: bytes) -> str:
+    """Return what stands behind ``BEGIN`` when this private key is written as PEM.
+
+    Raises:
+        ValueError: If it is none of the usual forms.
+    """
+    tags = [tag for tag, _ in _each(_content(_only(der), _SEQUENCE))]
+    if tags[:2] == [_INTEGER, _SEQUENCE]:
+        return "PRIVATE KEY"  # RFC 5958
+    if tags[:2] == [_SEQUENCE, _OCTETS]:
+        return "ENCRYPTED PRIVATE KEY"
+    if tags[:2] == [_INTEGER, _OCTETS]:
+        return "EC PRIVATE KEY"  # RFC 5915
+    if tags == [_INTEGER] * 9:
+        return "RSA PRIVATE KEY"  # RFC 8017
+    raise ValueError("not a private key")
+
+
 def _each(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield tag and content of each value in *data*; strict DER of definite lengths."""
     at = 0

@@ -19,7 +19,7 @@ from typing import Any, Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mongoose_py import Connection, HttpMessage, Manager, event_name
+from mongoose_py import Connection, HttpMessage, Manager, event_name, tls_context
 
 DEADLINE = 10.0  # seconds; only ever reached by a failure
 
@@ -44,10 +44,15 @@ def poller(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(params=["openssl"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Each way to do TLS; what asks for this runs with all of them."""
+@pytest.fixture(params=["openssl", "ssl"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way to do TLS: the system's OpenSSL, or Python's ``ssl`` for want of it."""
     name: str = request.param
+    if name == "ssl":
+        monkeypatch.setattr(tls_context.library, "is_open", False)
+        monkeypatch.setattr(tls_context.library, "tried", ["nothing"])
+    elif not tls_context.library.open():
+        pytest.skip("there is no OpenSSL that can be opened")
     return name
 
 

@@ -126,7 +126,7 @@ def test_a_body_to_the_end_of_the_stream_is_an_error_without_close_notify(
 ) -> None:
     client = get(make_manager, cut(answer(TO_THE_END)))
     assert not client.data(MG_EV_HTTP_MSG)
-    assert "close_notify" in client.data(MG_EV_ERROR)[0]
+    assert "truncated" in client.data(MG_EV_ERROR)[0]
 
 
 def test_a_body_of_known_length_is_whole_either_way(make_manager: Make) -> None:
@@ -185,9 +185,8 @@ def test_a_connection_cut_anywhere_gives_an_error_or_an_end(
 
         pump(manager, over)
         conn.close()
-        pump(manager, lambda: conn.id == 0)
-    listener.close()
-    pump(manager, lambda: not manager.connections)
+        listener.close()
+        pump(manager, lambda: not manager.connections)
     for got, want in ((client, b"y"), (greet, b"x")):
         assert (want * 5000).startswith(b"".join(got.data(MG_EV_READ)))
 
@@ -238,9 +237,8 @@ def test_a_changed_byte_is_never_delivered(make_manager: Make, at: int, change: 
         pump(manager, lambda: conn.id == 0 or b"".join(client.data(MG_EV_READ)) == b"y" * 2000)
         patience.cancel()
         conn.close()
-        pump(manager, lambda: conn.id == 0)
-    listener.close()
-    pump(manager, lambda: not manager.connections)
+        listener.close()
+        pump(manager, lambda: not manager.connections)
     assert (b"y" * 2000).startswith(b"".join(client.data(MG_EV_READ)))
 
 
@@ -289,8 +287,10 @@ def test_versions_before_1_2_are_refused_by_servers(make_manager: Make, version:
         sock.sendall(client_hello(version))
         pump(manager, server.saw(MG_EV_CLOSE))
         alert = receive_all(sock)
-    assert alert[:1] + alert[5:] == b"\x15\x02\x46"  # alert, fatal, protocol_version
-    assert "unsupported protocol" in server.data(MG_EV_ERROR)[0]
+    # An alert: fatal, and protocol_version or, to what is older than that, handshake_failure.
+    assert alert[:1] + alert[5:] == (b"\x15\x02\x46" if version > 0x0300 else b"\x15\x02\x28")
+    error = server.data(MG_EV_ERROR)[0]
+    assert "unsupported protocol" in error or "version too low" in error
 
 
 @pytest.mark.parametrize("version", [0x0300, 0x0301, 0x0302])

@@ -105,9 +105,11 @@ def tls_client(
 ) -> Iterator[ssl.SSLSocket]:
     """Give a connection of Python's own ssl module to *address*."""
     used = context or client_context()
-    with socket.create_connection(address, DEADLINE) as plain:
-        with used.wrap_socket(plain, server_hostname=name) as sock:  # noqa: SIM117, too long
-            yield sock
+    with (
+        socket.create_connection(address, DEADLINE) as plain,
+        used.wrap_socket(plain, server_hostname=name) as sock,
+    ):
+        yield sock
 
 
 @contextlib.contextmanager
