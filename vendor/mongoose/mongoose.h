@@ -527,7 +527,8 @@ int mgx_tls_drop(struct mg_mgr *mgr, int tls);
 int mgx_tls_add_name(struct mg_mgr *mgr, int tls, const char *name, size_t len, int other);
 
 /* Have a connection speak TLS: its handshake starts when the running event is over; what is
- * sent meanwhile waits. On a listener: its children will; replaces what was given
+ * sent meanwhile waits. So does what was sent before, unless the two have spoken in plain
+ * text already (STARTTLS): then it leaves first. On a listener: its children will; replaces what was given
  * before, for new connections. `name`: of the server, for clients; empty: the host of the URL.
  * MGX_EINVAL (no such context), MGX_EKIND (UDP), MGX_ESTATE (its handshake has begun),
  * MGX_ENOMEM, MGX_ECLOSED. */

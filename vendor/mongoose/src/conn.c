@@ -98,7 +98,7 @@ static unsigned conn_interest(const struct mg_connection *c) {
   if (c->is_connecting) return MG_POLL_OUT;
   if (c->is_listening && !c->is_udp) return c->is_resting || c->is_paused ? 0 : MG_POLL_IN;
   if (c->is_tls && !c->is_lingering && mg__tls_holds(c))
-    return c->tls != NULL && mg__tls_unsent(c) > 0 ? MG_POLL_IN | MG_POLL_OUT : MG_POLL_IN;
+    return mg__tls_interest(c);
   if (!c->is_eof && (c->is_draining || c->is_lingering || !conn_is_full(c))) what |= MG_POLL_IN;
   if (mg__conn_unsent(c) > 0 && mg__link_empty(&c->dirty)) what |= MG_POLL_OUT;
   return what;

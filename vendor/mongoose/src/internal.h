@@ -301,6 +301,7 @@ struct mg_connection {
   bool accept_http; /* listener: accepted connections speak HTTP */
   bool is_listening, is_client, is_accepted, is_connecting, is_tls, is_udp, is_unix, is_websocket;
   bool is_tls_url;   /* its URL says so: never plain text */
+  bool has_read;     /* some bytes of the peer have come: it was spoken with */
   bool is_readable, is_writable;
   bool is_closing;   /* goes away at the end of the turn, or now if nobody polls */
   bool is_draining;  /* closes once the send queue is empty; its input is discarded */
@@ -511,8 +512,11 @@ struct mg_tls_ctx *mg__tls_ctx(struct mg_mgr *mgr, int number); /* NULL: no such
 void mg__tls_ctx_free_all(struct mg_mgr *mgr);
 /* Start the handshake if everything is there and it has not begun. */
 void mg__tls_begin(struct mg_connection *c);
-/* The handshake is not done: nothing leaves the send queue. */
+/* The handshake is not done: nothing leaves the send queue, but for what mg__tls_flush_plain()
+ * writes: the last words that were meant to be plain. */
 bool mg__tls_holds(const struct mg_connection *c);
+void mg__tls_flush_plain(struct mg_connection *c);
+unsigned mg__tls_interest(const struct mg_connection *c); /* meanwhile: MG_POLL_... */
 /* The socket is ready: go on with the handshake. Is there data to be read and written? */
 bool mg__tls_ready(struct mg_connection *c, unsigned what);
 /* Its turn on the to-do list. */
@@ -530,6 +534,8 @@ bool mg__tls_recv_failed(struct mg_connection *c, int err);
 /* Encrypt and write some of what is queued: bytes of progress, or -errno. */
 ssize_t mg__tls_flush(struct mg_connection *c, size_t budget);
 uint64_t mg__tls_unsent(const struct mg_connection *c); /* ciphertext */
+/* The peer has ended the stream without close_notify. */
+bool mg__tls_is_cut(const struct mg_connection *c);
 /* Queue close_notify and write what goes, if everything else has left. */
 void mg__tls_goodbye(struct mg_connection *c);
 void mg__tls_free(struct mg_connection *c);

@@ -131,6 +131,7 @@ static void input_stream(struct mg_connection *c) {
   if (c->tls != NULL) mg__tls_answer(c);
   mg__iobuf_trim(&c->mgr->pool, &c->recv);
   if (result < 0) c->is_reset = true;
+  if (grown) c->has_read = true;
   if (grown)
     mg__io_input(c, true);
   else
@@ -373,6 +374,7 @@ void mg__io_flush(struct mg_connection *c) {
     return;
   }
   if (c->is_tls && mg__tls_holds(c)) { /* goes on when the handshake is done */
+    mg__tls_flush_plain(c);
     if (c->is_draining && c->send.len == 0 && c->file < 0) mg__conn_close(c);
     mg__iobuf_settle(&c->mgr->pool, &c->send);
     mg__conn_watch(c);

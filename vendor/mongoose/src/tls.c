@@ -28,6 +28,8 @@ static int tls_push(struct mg_connection *c) {
 
 uint64_t mg__tls_unsent(const struct mg_connection *c) { return c->tls->out.len; }
 
+bool mg__tls_is_cut(const struct mg_connection *c) { return c->tls->is_cut; }
+
 /* ---- life ------------------------------------------------------------------------------ */
 
 static char *tls_copy_name(struct mg_str name) {
@@ -67,6 +69,8 @@ int mg__tls_set(struct mg_connection *c, struct mg_tls_ctx *ctx, struct mg_str n
   mg__tls_ctx_unref(t->ctx);
   t->ctx = ctx;
   t->socket_result = 1;
+  /* Who has spoken in plain text ends that in plain text: "220 go ahead" (STARTTLS). */
+  if (c->has_read && !c->is_tls) t->plain_left = c->send.len;
   c->tls = t;
   c->is_tls = true;
   return MGX_OK;
@@ -107,6 +111,27 @@ void mg__tls_error(struct mg_tls *t, const char *fmt, ...) {
 
 bool mg__tls_holds(const struct mg_connection *c) {
   return c->tls == NULL || c->tls->state < MG_TLS_READY;
+}
+
+unsigned mg__tls_interest(const struct mg_connection *c) {
+  if (c->tls == NULL) return MG_POLL_IN;
+  if (c->tls->plain_left > 0) return MG_POLL_OUT;
+  return c->tls->out.len > 0 ? MG_POLL_IN | MG_POLL_OUT : MG_POLL_IN;
+}
+
+void mg__tls_flush_plain(struct mg_connection *c) {
+  struct mg_tls *t = c->tls;
+  while (t != NULL && t->plain_left > 0) {
+    ssize_t n = c->mgr->os->send(c->fd, c->send.buf, t->plain_left, false);
+    if (n == -EAGAIN) return;
+    if (n <= 0) { /* reading will tell why */
+      mg__conn_close(c);
+      return;
+    }
+    mg__iobuf_del(&c->send, (size_t) n);
+    t->plain_left -= (size_t) n;
+    if (t->plain_left == 0) mg__conn_todo(c);
+  }
 }
 
 /* What had been queued was meant for somebody else than who is there. */
@@ -155,23 +180,32 @@ static void tls_shake(struct mg_connection *c) {
 /* Is everything there that it takes? */
 static bool tls_can_begin(struct mg_connection *c) {
   struct mg_tls *t = c->tls;
-  if (t == NULL || t->ctx == NULL)
-    mg__conn_error(c, c->is_client ? "TLS: no options were given"
-                                   : "TLS: there is no certificate: the listener has none, and "
-                                     "tls_init() was not called in MG_EV_ACCEPT");
+  if (t->ctx == NULL)
+    mg__tls_error(t, c->is_client ? "no options were given"
+                                  : "there is no certificate: the listener has none, and "
+                                    "tls_init() was not called in MG_EV_ACCEPT");
   else if (t->ctx->unusable != NULL)
-    mg__conn_error(c, "TLS: %s", t->ctx->unusable);
+    mg__tls_error(t, "%s", t->ctx->unusable);
   else if (c->recv.len > 0) /* it would pass for something that was protected */
-    mg__conn_error(c, "TLS: %zu bytes of plain text came before the handshake", c->recv.len);
-  return !c->is_closing;
+    mg__tls_error(t, "%zu bytes of plain text came before it", c->recv.len);
+  return t->error == NULL;
 }
 
 void mg__tls_begin(struct mg_connection *c) {
   struct mg_tls *t = c->tls;
   uint64_t ms = c->mgr->limits.tls_handshake_timeout_ms;
   if (!c->is_tls || (t != NULL && t->state != MG_TLS_IDLE) || c->is_closing || c->is_listening ||
-      c->is_connecting || c->fd < 0 || c->deferred != 0 || !tls_can_begin(c))
+      c->is_connecting || c->fd < 0 || c->deferred != 0 || (t != NULL && t->plain_left > 0))
     return;
+  if (t == NULL && mg__tls_set(c, NULL, (struct mg_str){"", 0}) != MGX_OK) {
+    mg__conn_error(c, "TLS: out of memory");
+    return;
+  }
+  t = c->tls;
+  if (!tls_can_begin(c)) {
+    tls_handshake_failed(c);
+    return;
+  }
   t->state = MG_TLS_HANDSHAKE;
   if (c->is_client && t->name == NULL && c->name != NULL && c->name[0] != '\0') {
     struct mg_str host = {c->name, strlen(c->name)};
@@ -190,6 +224,7 @@ void mg__tls_begin(struct mg_connection *c) {
 /* ---- what the loop asks ---------------------------------------------------------------------- */
 
 bool mg__tls_ready(struct mg_connection *c, unsigned what) {
+  if (c->tls != NULL && c->tls->plain_left > 0) mg__tls_flush_plain(c);
   if (c->tls == NULL || c->tls->state == MG_TLS_IDLE) mg__tls_begin(c);
   if (c->is_closing || c->tls == NULL) return false;
   if (c->tls->state == MG_TLS_HANDSHAKE) {

@@ -103,6 +103,7 @@ struct mg_tls {
   char *error;            /* owned */
   struct mg_iobuf out;    /* ciphertext for the socket */
   struct mg_iobuf plain;  /* foreign: plaintext that has arrived */
+  size_t plain_left;      /* the first bytes in send that leave as they are, before the handshake */
   size_t budget;          /* bytes still to be read from the socket in this turn */
   int state;              /* MG_TLS_... */
   int socket_result;      /* 1, 0: it has ended, -errno */

@@ -319,12 +319,11 @@ static ssize_t engine_recv(struct mg_connection *c, char *buf, size_t len) {
     t->is_ended = true;
     return 0;
   }
-  if (t->socket_result == 0) {
-    t->is_cut = true;
+  if (t->socket_result <= 0) {
+    t->is_cut = t->socket_result == 0 || t->socket_result == -ECONNRESET;
     ssl->ERR_clear_error();
-    return -ECONNRESET;
+    return t->is_cut ? -ECONNRESET : t->socket_result;
   }
-  if (t->socket_result < 0) return t->socket_result;
   describe(c, err);
   ssl->ERR_clear_error();
   return -EPROTO;

@@ -107,7 +107,7 @@ static ssize_t foreign_recv(struct mg_connection *c, char *buf, size_t len) {
   }
   if (t->is_refused) return -EPROTO;
   if (t->is_ended) return 0;
-  if (t->socket_result < 0) return t->socket_result;
+  if (t->socket_result < 0 && t->socket_result != -ECONNRESET) return t->socket_result;
   if (t->socket_result > 0 || t->has_more) return -EAGAIN;
   t->is_cut = true;
   return -ECONNRESET;
