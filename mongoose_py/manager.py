@@ -53,9 +53,8 @@ _made_in: dict[int, int] = {}  # address of a struct mg_mgr: process
 class _Core(int):
     """The address of a ``struct mg_mgr``, freed with the last reference to this object.
 
-    Managers, connections and timers refer to it. An int is not tracked by the garbage
-    collector: in a cycle that is collected it goes last, when every finalizer that could
-    still call C has run. (What ``ffi.gc()`` makes may go first.)
+    Managers, connections and timers refer to it. In a cycle that is collected finalizers
+    run in any order, so one that is to call C asks :func:`is_alive` first.
     """
 
     __slots__ = ()
@@ -70,6 +69,16 @@ class _Core(int):
     ) -> None:
         if made_in.pop(int(self), 0) == getpid():  # a forked child shares the sockets
             delete(cast("struct mg_mgr *", int(self)))
+
+
+def is_alive(
+    core: int,
+    # Bound now, as above.
+    made_in: dict[int, int] = _made_in,
+    getpid: Callable[[], int] = os.getpid,
+) -> bool:
+    """Tell whether there is a ``struct mg_mgr`` at this address, and made in this process."""
+    return made_in.get(int(core)) == getpid()
 
 
 class Manager:
@@ -179,7 +188,7 @@ class Manager:
         if _dispatch is None:  # the interpreter ends; _Core does what is left to do
             return
         if _dispatch.managers.pop(getattr(self, "_tag", 0), None) is not None:
-            if _made_in.get(self._core) == os.getpid():  # a forked child shares the sockets
+            if is_alive(self._core):  # a forked child shares the sockets
                 lib.mg_mgr_free(self._mgr)
             self._end_all()
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakValueDictionary
 
 from mongoose_py import logs
+from mongoose_py import manager as _manager
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.errors import Error, failure
 from mongoose_py.tls import TlsOpts, read_source, server_name, settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mongoose_py.tls_engine import Session
 
 VARIABLE = "MONGOOSE_PY_LIBSSL"
+_MAPS = "/proc/self/maps"
 _MOST = 256  # contexts a manager keeps for the next use
 _EINVAL: int = lib.MGX_EINVAL
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
@@ -89,7 +91,7 @@ def _candidates() -> Iterator[tuple[str | None, bool]]:
 def _mapped() -> Iterable[str]:
     """Return the libssl files in this process's memory, where the system tells."""
     try:
-        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as lines:  # noqa: PTH123
+        with open(_MAPS, encoding="utf-8", errors="surrogateescape") as lines:  # noqa: PTH123
             paths = [line.split(maxsplit=5)[5].rstrip("\n") for line in lines if "libssl" in line]
     except (OSError, IndexError):
         return ()
@@ -123,8 +125,14 @@ class Context:
         self.sessions: dict[str, ssl.SSLSession] = {}
         self.resumes = True
 
-    def __del__(self, drop: Callable[[Any, int], int] = lib.mgx_tls_drop) -> None:
-        drop(self._mgr, self.number)
+    def __del__(
+        self,
+        # Bound now: when the interpreter ends, the names of this module may go first.
+        lives: Callable[[int], bool] = _manager.is_alive,
+        drop: Callable[[Any, int], int] = lib.mgx_tls_drop,
+    ) -> None:
+        if lives(self._core):  # in a cycle that is collected it may have gone first
+            drop(self._mgr, self.number)
 
 
 class Contexts:

@@ -134,7 +134,8 @@ def _protocols(wire: bytes) -> list[str]:
 def reason(exc: BaseException) -> str:
     """Return why something failed, in OpenSSL's words where they are its."""
     if isinstance(exc, ssl.SSLError):
-        return exc.reason.replace("_", " ").lower() if exc.reason else str(exc)
+        name = getattr(exc, "reason", None)
+        return name.replace("_", " ").lower() if name else str(exc.args[-1])
     return str(exc)
 
 

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
@@ -218,19 +218,20 @@ def test_chromium_shows_a_page_and_uses_a_websocket(make_manager: Make, tmp_path
     der = openssl("pkey", "-pubin", "-outform", "DER", stdin=public)
     pin = base64.b64encode(hashlib.sha256(der).digest()).decode()
     flag = f"--ignore-certificate-errors-spki-list={pin}"
-    with site(make_manager, localhost("rsa").opts) as (_, port):
-        with browser_page(CHROMIUM, tmp_path, flag) as page:
-            page.open(f"https://localhost:{port}/page")
-            page.wait_for("document.querySelector('h1')?.textContent === 'it works'")
-            echoed = page.evaluate(
-                """new Promise((done, failed) => {
-                  const ws = new WebSocket(`wss://${location.host}/ws`);
-                  ws.onopen = () => ws.send("over TLS");
-                  ws.onmessage = (event) => done(event.data);
-                  ws.onerror = () => failed("no");
-                })"""
-            )
-            big = page.evaluate("fetch('/big').then(r => r.arrayBuffer()).then(b => b.byteLength)")
+    with ExitStack() as stack:
+        _, port = stack.enter_context(site(make_manager, localhost("rsa").opts))
+        page = stack.enter_context(browser_page(CHROMIUM, tmp_path, flag))
+        page.open(f"https://localhost:{port}/page")
+        page.wait_for("document.querySelector('h1')?.textContent === 'it works'")
+        echoed = page.evaluate(
+            """new Promise((done, failed) => {
+              const ws = new WebSocket(`wss://${location.host}/ws`);
+              ws.onopen = () => ws.send("over TLS");
+              ws.onmessage = (event) => done(event.data);
+              ws.onerror = () => failed("no");
+            })"""
+        )
+        big = page.evaluate("fetch('/big').then(r => r.arrayBuffer()).then(b => b.byteLength)")
     assert (echoed, big) == ("over TLS", len(BIG))
 
 
