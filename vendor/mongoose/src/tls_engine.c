@@ -101,7 +101,7 @@ static void resume(struct mg_connection *c) {
 
 /* ---- beginning ------------------------------------------------------------------------------- */
 
-static bool begin_client(struct mg_connection *c) {
+static bool become_client(struct mg_connection *c) {
   const struct mg_openssl *ssl = mg__openssl();
   struct mg_tls *t = c->tls;
   X509_VERIFY_PARAM *param = ssl->SSL_get0_param(t->ssl);
@@ -202,7 +202,7 @@ static bool engine_begin(struct mg_connection *c) {
   ssl->BIO_set_data(bio, c);
   ssl->BIO_set_init(bio, 1);
   ssl->SSL_set_bio(t->ssl, bio, bio);
-  if (c->is_client) return begin_client(c);
+  if (c->is_client) return become_client(c);
   mg__tls_ctx_renew_keys(t->ctx, c->mgr->now);
   ssl->SSL_set_accept_state(t->ssl);
   set_client_auth(t, t->ctx);
