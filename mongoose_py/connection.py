@@ -40,6 +40,7 @@ _kept = _dispatch.kept
 _http_reply = lib.mgx_http_reply
 _ws_send = lib.mgx_ws_send
 _MORE: int = lib.MGX_WS_MORE
+_UTF8: int = lib.MGX_WS_UTF8
 _DEFLATED: int = lib.MGX_WS_DEFLATED
 
 
@@ -626,15 +627,17 @@ class Connection:
                 order; or ``Limits.send_backlog`` stands against it. Nothing was sent.
             ConnectionClosed: If the connection is closed, or a close frame was sent.
         """
+        how = 0 if fin else _MORE
         if type(data) is str and op == WEBSOCKET_OP_TEXT:
             payload = data.encode()
+            how |= _UTF8
         else:
             payload = data if type(data) is bytes else as_bytes(data)
         number = self._id
         if not number:
             raise ConnectionClosed("Connection has been closed")
         if self._deflate is None or not fin or not 1 <= op <= 2:  # text or binary
-            code = _ws_send(self._mgr, number, payload, len(payload), op, 0 if fin else _MORE)
+            code = _ws_send(self._mgr, number, payload, len(payload), op, how)
         else:
             code = self._send_deflated(self._deflate, payload, op)
         if code or _kept:

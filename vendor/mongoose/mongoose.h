@@ -416,7 +416,8 @@ enum {
 
 enum { /* how a message is sent, or-ed */
   MGX_WS_MORE = 1,     /* more of it follows as WEBSOCKET_OP_CONTINUE */
-  MGX_WS_DEFLATED = 2  /* the payload is compressed, RFC 7692 */
+  MGX_WS_DEFLATED = 2, /* the payload is compressed, RFC 7692 */
+  MGX_WS_UTF8 = 4      /* the caller vouches that the text is UTF-8: it is not checked again */
 };
 
 /* Answer the request whose HTTP event is running with 101 and make the connection

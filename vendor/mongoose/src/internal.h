@@ -50,6 +50,7 @@ enum {
   MG_DATAGRAM_BUDGET = 64,      /* per UDP socket and turn */
   MG_READ_BUDGET = 256 * 1024,  /* bytes per connection and turn */
   MG_WRITE_BUDGET = 1024 * 1024,
+  MG_DIRECT_SIZE = 16 * 1024,   /* so many bytes are written at once rather than copied */
   MG_LINGER_BYTES = 1024 * 1024, /* discarded from a peer after we drained */
   MG_LINGER_MS = 2000,
   MG_ACCEPT_PAUSE_MS = 100, /* a listener rests this long when descriptors run out */
@@ -209,6 +210,8 @@ struct mg_os {
   int (*shutdown_write)(int fd);
   ssize_t (*recv)(int fd, void *buf, size_t len);
   ssize_t (*send)(int fd, const void *buf, size_t len, bool more);
+  ssize_t (*send2)(int fd, const void *first, size_t first_len, const void *second,
+                   size_t second_len);
   ssize_t (*recvfrom)(int fd, void *buf, size_t len, struct sockaddr *sa, socklen_t *salen);
   ssize_t (*sendto)(int fd, const void *buf, size_t len, const struct sockaddr *sa, socklen_t salen);
   ssize_t (*sendfile)(int fd, int file, uint64_t ofs, size_t len);
@@ -312,6 +315,7 @@ struct mg_connection {
   bool in_read;      /* MG_EV_READ with data is running */
   bool quiet_read;   /* protocol: these bytes were told by MG_EV_READ already */
   bool is_blocked;   /* the last write found no room */
+  bool has_sent;     /* bytes left outside of mg__io_flush(), which owes an MG_EV_WRITE */
   bool is_posted;    /* a message of it is held back: its input goes on in mg__io_resume() */
   bool input_grown;  /* ... which owes it an MG_EV_READ */
   int input_result;  /* ... and what read_stream() had said: 1, 0, -errno */
@@ -413,6 +417,9 @@ void mg__conn_fail(struct mg_connection *c, const char *text, size_t len);
 /* Fire MG_EV_ERROR (once per connection), but let what is queued leave before
  * it closes: it tells the peer why. */
 void mg__conn_abandon(struct mg_connection *c, const char *text, size_t len);
+/* Append n bytes, for which there is room, to the send queue. Many are written to the
+ * socket at once as far as it takes them, and not copied. */
+void mg__conn_append(struct mg_connection *c, const void *data, size_t n);
 /* Append to the send queue without asking the protocol. 0, MGX_ELIMIT,
  * MGX_ENOMEM: all or nothing. */
 int mg__conn_queue(struct mg_connection *c, const void *data, size_t len);

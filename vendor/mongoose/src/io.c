@@ -343,8 +343,10 @@ static void flush_done(struct mg_connection *c) {
 }
 
 void mg__io_flush(struct mg_connection *c) {
-  size_t budget = MG_WRITE_BUDGET, start = budget;
+  size_t budget = MG_WRITE_BUDGET;
+  bool sent = c->has_sent;
   ssize_t n = 1;
+  c->has_sent = false;
   if (c->is_connecting || c->fd < 0 || c->is_udp || c->is_listening) {
     if (c->is_draining && !c->is_connecting) mg__conn_close(c);
     mg__iobuf_settle(&c->mgr->pool, &c->send);
@@ -354,14 +356,15 @@ void mg__io_flush(struct mg_connection *c) {
     n = flush_some(c, budget);
     if (n <= 0) break;
     budget -= (size_t) n;
+    sent = true;
   }
   if (n < 0 && n != -EAGAIN) {
     flush_failed(c, n);
     return;
   }
   c->is_blocked = n == -EAGAIN;
-  if (budget < start) c->stall_at = 0; /* it took some: the clock starts again */
-  if (budget < start && mg__wants(c, MG_EV_WRITE))
+  if (sent) c->stall_at = 0; /* it took some: the clock starts again */
+  if (sent && mg__wants(c, MG_EV_WRITE))
     mg__post(c, MG_EV_WRITE);
   else
     mg__io_flushed(c);

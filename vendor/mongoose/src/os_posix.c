@@ -138,6 +138,19 @@ static ssize_t os_recvfrom(int fd, void *buf, size_t len, struct sockaddr *sa, s
   return n < 0 ? neg_errno() : n;
 }
 
+static ssize_t os_send2(int fd, const void *first, size_t first_len, const void *second,
+                        size_t second_len) {
+  struct iovec parts[2] = {{(void *) (uintptr_t) first, first_len},
+                           {(void *) (uintptr_t) second, second_len}};
+  struct msghdr msg;
+  ssize_t n;
+  memset(&msg, 0, sizeof(msg));
+  msg.msg_iov = parts;
+  msg.msg_iovlen = 2;
+  do n = sendmsg(fd, &msg, SEND_FLAGS);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? neg_errno() : n;
+}
 static ssize_t os_sendto(int fd, const void *buf, size_t len, const struct sockaddr *sa,
                          socklen_t salen) {
   ssize_t n;
@@ -301,6 +314,7 @@ const struct mg_os mg__os_posix = {
     .shutdown_write = os_shutdown_write,
     .recv = os_recv,
     .send = os_send,
+    .send2 = os_send2,
     .recvfrom = os_recvfrom,
     .sendto = os_sendto,
     .sendfile = os_sendfile,

@@ -36,11 +36,13 @@ static int ws_queue(struct mg_connection *c, uint8_t first, const char *data, si
   }
   to = c->send.buf + c->send.len;
   n = mg__ws_header(to, first, len, c->is_client ? key : NULL);
-  if (c->is_client)
+  c->send.len += n;
+  if (c->is_client) {
     mg__ws_mask(to + n, data, len, key, 0);
-  else if (len > 0)
-    memcpy(to + n, data, len);
-  c->send.len += n + len;
+    c->send.len += len;
+  } else {
+    mg__conn_append(c, data, len);
+  }
   mg__conn_dirty(c);
   return MGX_OK;
 }
@@ -123,10 +125,8 @@ static int ws_broadcast_one(struct mg_connection *c, const char *head, size_t he
   err = ws_check_send(mg__ws(c), data, len, op, 0);
   if (err == MGX_OK) err = mg__conn_queue_exact(c, head_len + len);
   if (err != MGX_OK) return err;
-  memcpy(c->send.buf + c->send.len, head, head_len);
-  if (len > 0) memcpy(c->send.buf + c->send.len + head_len, data, len);
-  c->send.len += head_len + len;
-  mg__conn_dirty(c);
+  mg__conn_append(c, head, head_len);
+  mg__conn_append(c, data, len);
   return MGX_OK;
 }
 
