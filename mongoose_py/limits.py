@@ -41,6 +41,7 @@ class Limits:
         ws_idle_timeout: Seconds of silence on a WebSocket before a ping is sent; 0: no
             pings.
         ws_pong_timeout: Seconds of silence after that ping; then ``MG_EV_ERROR``.
+        sntp_timeout: Seconds from an SNTP request to its answer; then ``MG_EV_ERROR``.
         wakeup_payload: Bytes of one ``wakeup()``; above it ``ValueError``.
         wakeup_queue: Bytes of all wake-ups that wait for delivery; above it ``wakeup()``
             returns ``False``.
@@ -66,6 +67,7 @@ class Limits:
     ws_close_timeout: float = 5.0
     ws_idle_timeout: float = 0.0
     ws_pong_timeout: float = 20.0
+    sntp_timeout: float = 3.0
     wakeup_payload: int = 16 * 1024 * 1024
     wakeup_queue: int = 256 * 1024 * 1024
     connections: int | None = None

@@ -34,3 +34,5 @@
 #include "src/ws_codec.c"
 #include "src/ws_handshake.c"
 #include "src/ws.c"
+#include "src/sntp_codec.c"
+#include "src/sntp.c"

@@ -1,4 +1,4 @@
-/* mongoose.h: one event loop that speaks TCP, UDP, HTTP and WebSocket.
+/* mongoose.h: one event loop that speaks TCP, UDP, HTTP, WebSocket and SNTP.
  *
  * An independent implementation of the part of the documented Mongoose 7.x C
  * API that a language binding needs (README.md says what that leaves out).
@@ -80,7 +80,7 @@ enum {
   MG_EV_MQTT_CMD,
   MG_EV_MQTT_MSG,
   MG_EV_MQTT_OPEN,
-  MG_EV_SNTP_TIME,
+  MG_EV_SNTP_TIME, /* an SNTP server has answered */
   MG_EV_WAKEUP, /* data: payload of mg_wakeup() */
   MG_EV_MDNS_REQ,   /* reserved, never fired */
   MG_EV_MDNS_RESP,  /* reserved, never fired */
@@ -117,6 +117,15 @@ struct mgx_http_event {
   size_t head_len, body_len;
 };
 
+/* What an SNTP server's answer says, RFC 5905 section 8. */
+struct mgx_sntp_result {
+  int64_t time_ms;   /* milliseconds since 1970, UTC, at the moment the answer came */
+  int64_t offset_ns; /* what to add to the clock of this system to get there */
+  int64_t delay_ns;  /* there and back, without the time at the server */
+  uint8_t leap;      /* 1: the day's last minute has 61 seconds; 2: it has 59; else 0 */
+  uint8_t stratum;   /* 1: it has a reference clock of its own; at most 15 */
+};
+
 /* An address in text form. */
 struct mgx_addr {
   char ip[112]; /* "127.0.0.1", "::1", "fe80::1%2", or a unix socket's path; NUL-terminated */
@@ -150,6 +159,8 @@ struct mgx_callbacks {
    * the (first) frame: FIN 0x80, RSV1 0x40 when compressed, opcode below. Text is
    * UTF-8 unless compressed; a close frame is well-formed. */
   void (*on_ws)(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
+  /* MG_EV_SNTP_TIME. */
+  void (*on_sntp)(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result);
   /* MG_EV_RESOLVE: best address first. */
   void (*on_resolve)(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
   /* MG_EV_CLOSE; wanted == 0: not in the mask, but the binding knows this
@@ -180,6 +191,7 @@ struct mgx_limits {
   uint64_t ws_close_timeout_ms; /* 5000: from our close frame to the end of the connection */
   uint64_t ws_idle_timeout_ms;  /* 0: of silence on a WebSocket before a ping is sent */
   uint64_t ws_pong_timeout_ms;  /* 20000: of silence after that ping; then MG_EV_ERROR */
+  uint64_t sntp_timeout_ms;     /* 3000: from an SNTP request to its answer; then MG_EV_ERROR */
   uint64_t wakeup_payload;       /* 16 MiB: one wake-up; then MGX_ELIMIT */
   uint64_t wakeup_queue;         /* 256 MiB: all waiting wake-ups; then MGX_ELIMIT */
   uint64_t connections;          /* RLIMIT_NOFILE - 64: then new ones are refused */
@@ -257,6 +269,7 @@ struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
   int http;          /* MGX_HTTP_... */
   bool reuse_port;   /* listeners: SO_REUSEPORT */
   const struct mgx_ws_request *ws; /* clients: become a WebSocket; else NULL */
+  bool sntp;         /* clients: ask the SNTP server at a udp or sntp URL, at once */
 };
 
 /* Listen at / connect to url. The number of the connection (> 0), or a
@@ -443,6 +456,19 @@ int64_t mgx_ws_broadcast(struct mg_mgr *mgr, const uint64_t *conns, size_t count
 /* The payload is unacceptable: send a close frame with this status, raise MG_EV_ERROR
  * with this text, close. MGX_EKIND, MGX_EINVAL (a code that may not be sent). */
 int mgx_ws_fail(struct mg_mgr *mgr, uint64_t conn, int code, const char *why, size_t len);
+
+/* ---- SNTP: RFC 4330, RFC 5905 ------------------------------------------ */
+
+/* On a connection opened with `sntp` a request is sent as soon as it is connected. An
+ * answer is accepted when it carries the request's 64 random bits and is from a server
+ * that is synchronized: it fires MG_EV_SNTP_TIME, and the connection stays open.
+ * MG_EV_ERROR: the server's answer is of no use, or there was none for sntp_timeout_ms. */
+
+/* Ask again; while a request is under way this one waits for its answer. MGX_EKIND: not an
+ * SNTP connection; MGX_ECLOSED; MGX_ESYSTEM with *err filled. */
+int mgx_sntp_request(struct mg_mgr *mgr, uint64_t conn, struct mgx_error *err);
+/* The last result. MGX_ESTATE: there is none yet; MGX_EKIND, MGX_ECLOSED. */
+int mgx_sntp_result(struct mg_mgr *mgr, uint64_t conn, struct mgx_sntp_result *out);
 
 /* ---- text: URLs, patterns, JSON --------------------------------------- */
 

@@ -5,7 +5,7 @@
  *   os_posix.c poller_*.c   the operating system, behind struct mg_os
  *   iobuf.c idmap.c heap.c list (below)   data structures
  *   mgr.c conn.c net.c timer.c wakeup.c log.c   the loop: knows no protocol
- *   http_*.c ws_*.c         protocols: struct mg_proto is how the loop calls them
+ *   http_*.c ws_*.c sntp*.c protocols: struct mg_proto is how the loop calls them
  *   utf8.c url.c match.c json.c multipart.c   text: no manager at all
  *
  * Everything named mg__ runs with the manager's lock held, unless it takes no
@@ -219,7 +219,9 @@ struct mg_os {
   void (*wake_signal)(int fd);   /* async-signal-safe */
   void (*wake_clear)(int fd);
   uint64_t (*monotonic_ms)(void);
+  int64_t (*monotonic_ns)(void);
   time_t (*wall_s)(void);
+  int64_t (*wall_ns)(void); /* since 1970 */
   bool (*random)(void *buf, size_t len);
   uint64_t (*max_descriptors)(void);
 };
@@ -253,6 +255,8 @@ struct mg_connection;
  * c->busy set; any of them may fire events, close, or take the protocol off. */
 struct mg_proto {
   const char *name;
+  /* It is connected, and MG_EV_CONNECT was told. May be NULL. */
+  void (*on_connect)(struct mg_connection *c);
   /* recv has grown, or reading was resumed, or an answer is complete: take what can
    * be taken. */
   void (*on_data)(struct mg_connection *c);
@@ -473,6 +477,7 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
                            const struct mgx_http_event *events, size_t count);
 bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event);
 bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
+bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result);
 bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
 void mg__emit_deferred(struct mg_connection *c);
 void mg__emit_close(struct mg_connection *c);
@@ -593,5 +598,11 @@ int mg__http_parse_head(struct mg_connection *c, size_t len, struct mg_http_mess
 /* Make c, a client without a protocol, a WebSocket: its request is queued. false:
  * OOM; c is to be freed. */
 bool mg__ws_begin(struct mg_connection *c, const struct mgx_ws_request *request);
+
+/* sntp.c */
+extern const struct mg_proto mg__proto_sntp;
+/* Make c, a UDP client without a protocol, ask for the time once it is connected. false:
+ * OOM; c is to be freed. */
+bool mg__sntp_attach(struct mg_connection *c);
 
 #endif

@@ -165,6 +165,7 @@ static void ready_connecting(struct mg_connection *c) {
   c->is_connecting = false;
   mg__conn_set_deadline(c, 0);
   if (mg__emit(c, MG_EV_CONNECT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
+  if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
   if (c->is_draining) mg__conn_dirty(c);
   mg__conn_watch(c);
 }
@@ -244,6 +245,10 @@ static void ready_udp(struct mg_connection *c) {
     }
     if (c->is_listening) c->rem = peer;
     c->recv.len = (size_t) n;
+    if (c->proto != NULL) {
+      c->proto->on_data(c);
+      continue;
+    }
     if (!mg__wants(c, MG_EV_READ)) continue;
     c->event_len = (size_t) n;
     c->in_read = true;

@@ -89,6 +89,12 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
   return done;
 }
 
+bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result) {
+  emit_begin(c);
+  c->mgr->cb->on_sntp(c->mgr->tag, c->id, result);
+  return emit_end(c);
+}
+
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
@@ -281,6 +287,7 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .ws_message = 3 * 1024 * 1024,
       .ws_close_timeout_ms = 5000,
       .ws_pong_timeout_ms = 20000,
+      .sntp_timeout_ms = 3000,
       .wakeup_payload = 16 * 1024 * 1024,
       .wakeup_queue = 256 * 1024 * 1024,
       .connections = descriptors > 128 ? descriptors - 64 : descriptors / 2,

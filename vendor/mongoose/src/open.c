@@ -2,7 +2,7 @@
  *
  * Everything that can be known to be wrong with a URL is refused before a
  * socket exists; a refusal of the system comes back with its errno. */
-#include "internal.h"
+#include "sntp.h"
 
 struct target { /* what a URL asks for */
   struct mgx_url url;
@@ -64,6 +64,7 @@ static int target_parse(const char *url, size_t len, int http, struct target *t,
   if (t->is_udp) t->is_http = false;
   if (mg__streq_nocase(t->url.scheme, "unix")) return target_unix(t, err);
   if (t->url.port < 0) return refuse(err, MGX_EADDR, 0, "the port must be 0..65535");
+  if (!t->url.has_port && mg__streq_nocase(t->url.scheme, "sntp")) t->url.port = MG_SNTP_PORT;
   if (!t->url.has_port && t->url.port == 0) return refuse(err, MGX_EADDR, 0, "no port");
   if (mg_aton(t->url.host, &t->addr)) mg__addr_set_port(&t->addr, (uint16_t) t->url.port);
   return MGX_OK;
@@ -182,6 +183,7 @@ static void connected(struct mg_connection *c) {
   c->is_connecting = false;
   mg__conn_set_deadline(c, 0);
   mg__emit(c, MG_EV_CONNECT);
+  if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
   if (mg__conn_unsent(c) > 0) mg__conn_dirty(c);
 }
 
@@ -230,6 +232,14 @@ static bool connect_begins(struct mg_connection *c, const struct target *t) {
   return !t->url.is_tls;
 }
 
+/* false: OOM. */
+static bool attach_protocol(struct mg_connection *c, const struct target *t,
+                            const struct mgx_open *opts) {
+  if (opts->ws != NULL) return mg__ws_begin(c, opts->ws);
+  if (opts->sntp) return mg__sntp_attach(c);
+  return !t->is_http || mg__http_attach(c);
+}
+
 static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
                               const struct mgx_open *opts, struct mgx_error *err) {
   struct mg_connection *c;
@@ -244,8 +254,7 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c = mg__conn_new(mgr);
   if (c != NULL) c->is_client = true;
-  if (c == NULL ||
-      (opts->ws != NULL ? !mg__ws_begin(c, opts->ws) : t->is_http && !mg__http_attach(c))) {
+  if (c == NULL || !attach_protocol(c, t, opts)) {
     if (fd >= 0) mgr->os->close(fd);
     if (c != NULL) mg__conn_free(c);
     return refuse(err, MGX_ENOMEM, 0, "out of memory");
@@ -276,6 +285,8 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     result = refuse(err, MGX_EADDR, 0, "the port must be 1..65535");
   if (result == MGX_OK && t.is_udp && opts->ws != NULL)
     result = refuse(err, MGX_EADDR, 0, "a WebSocket runs over TCP");
+  if (result == MGX_OK && !t.is_udp && opts->sntp)
+    result = refuse(err, MGX_EADDR, 0, "SNTP runs over UDP: sntp://host or udp://host:port");
   if (result != MGX_OK) return result;
   mg__lock(mgr);
   if (mgr->is_closed)

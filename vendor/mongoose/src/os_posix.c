@@ -254,7 +254,17 @@ static uint64_t os_monotonic_ms(void) {
   return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
 }
 
+static int64_t clock_ns(clockid_t clock) {
+  struct timespec ts = {0, 0};
+  clock_gettime(clock, &ts);
+  return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int64_t os_monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+
 static time_t os_wall_s(void) { return time(NULL); }
+
+static int64_t os_wall_ns(void) { return clock_ns(CLOCK_REALTIME); }
 
 static bool read_urandom(char *buf, size_t len) {
   int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
@@ -322,7 +332,9 @@ const struct mg_os mg__os_posix = {
     .wake_signal = os_wake_signal,
     .wake_clear = os_wake_clear,
     .monotonic_ms = os_monotonic_ms,
+    .monotonic_ns = os_monotonic_ns,
     .wall_s = os_wall_s,
+    .wall_ns = os_wall_ns,
     .random = os_random,
     .max_descriptors = os_max_descriptors,
 };
