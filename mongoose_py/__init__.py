@@ -1,4 +1,4 @@
-r"""Serve and speak HTTP, WebSocket, TCP and UDP from one event loop written in C.
+r"""Serve and speak HTTP, WebSocket, SNTP, TCP and UDP from one event loop written in C.
 
 ::
 
@@ -62,6 +62,7 @@ from mongoose_py.multipart import http_parse_multipart
 from mongoose_py.params import http_var
 from mongoose_py.random import random_bytes, random_str
 from mongoose_py.rpc import Rpc, RpcReq
+from mongoose_py.sntp import SntpResult
 from mongoose_py.timer import Timer
 from mongoose_py.url import (
     url_encode,
@@ -125,6 +126,7 @@ __all__ = [
     "Manager",
     "Rpc",
     "RpcReq",
+    "SntpResult",
     "SystemCallError",
     "Timer",
     "WsMessage",

@@ -23,6 +23,7 @@ from mongoose_py.events import (
     MG_EV_ERROR,
     MG_EV_HTTP_MSG,
     MG_EV_RESOLVE,
+    MG_EV_SNTP_TIME,
     MG_EV_WS_OPEN,
 )
 from mongoose_py.http import ReceivedMessage
@@ -317,6 +318,16 @@ def _ws_fail(manager: Manager, number: int, exc: Unacceptable) -> None:
     """End a connection whose peer sent what C could not look into."""
     text = str(exc).encode()
     lib.mgx_ws_fail(manager._mgr, number, exc.code, text, len(text))
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_sntp(tag: int, number: int, result: Any) -> None:
+    """Deliver the time; the rest of the result is asked for."""
+    manager = _manager(tag)
+    if manager is None:
+        return
+    conn = manager._conns.get(number) or manager._adopt(number)
+    _deliver(manager, conn, MG_EV_SNTP_TIME, result.time_ms)
 
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]

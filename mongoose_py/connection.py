@@ -17,6 +17,7 @@ from mongoose_py._args import Data, as_bytes, as_text
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.errors import ConnectionClosed, failure
 from mongoose_py.handler import check_handler
+from mongoose_py.sntp import SntpResult
 from mongoose_py.websocket import WEBSOCKET_OP_CLOSE, WEBSOCKET_OP_TEXT
 
 if TYPE_CHECKING:
@@ -561,6 +562,36 @@ class Connection:
         causes = {_ESTATE: "only while MG_EV_HTTP_HDRS is being handled"}
         code = lib.mgx_http_stream_body(self._mgr, number)
         self._check(code, "stream_body", causes)
+
+    # -- SNTP ---------------------------------------------------------------
+
+    def sntp_request(self) -> None:
+        """Ask the SNTP server again; see ``Manager.sntp_connect()``.
+
+        While a request is under way, the first one included, this one waits for its answer.
+
+        Raises:
+            Error: If this is not an SNTP connection.
+            SystemCallError: If the system refused the datagram.
+            ConnectionClosed: If the connection is closed.
+        """
+        number = self._open_id()
+        err = ffi.new(_ERROR)
+        code = lib.mgx_sntp_request(self._mgr, number, err)
+        causes = {
+            _ESYSTEM: ffi.string(err.text).decode("utf-8", "replace"),
+            lib.MGX_EKIND: "not an SNTP connection",
+        }
+        self._check(code, "sntp_request", causes, err.sys)
+
+    @property
+    def sntp_result(self) -> SntpResult | None:
+        """The last answer of the SNTP server; ``None``: there was none yet."""
+        number = self._id
+        raw = ffi.new("struct mgx_sntp_result *")
+        if not number or lib.mgx_sntp_result(self._mgr, number, raw) < 0:
+            return None
+        return SntpResult(raw)
 
     # -- WebSocket ----------------------------------------------------------
 

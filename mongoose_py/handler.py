@@ -83,6 +83,9 @@ class Handler:
     def on_ws_control(self, conn: Connection, message: WsMessage) -> None:
         """``MG_EV_WS_CTL``: a ping, a pong or the peer's close frame; answered by itself."""
 
+    def on_sntp_time(self, conn: Connection, time_ms: int) -> None:
+        """``MG_EV_SNTP_TIME``: milliseconds since 1970; more in ``conn.sntp_result``."""
+
     def on_wakeup(self, conn: Connection, data: bytes) -> None:
         """``MG_EV_WAKEUP``: *data* was given to ``Manager.wakeup()`` for *conn*."""
 
@@ -99,6 +102,7 @@ _WITH_DATA = {
     events.MG_EV_WS_OPEN: "on_ws_open",
     events.MG_EV_WS_MSG: "on_ws_message",
     events.MG_EV_WS_CTL: "on_ws_control",
+    events.MG_EV_SNTP_TIME: "on_sntp_time",
     events.MG_EV_WAKEUP: "on_wakeup",
 }
 _WITHOUT_DATA = {

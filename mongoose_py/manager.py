@@ -444,6 +444,35 @@ class Manager:
         options = {"http": lib.MGX_HTTP_OFF, "ws": request}
         return self._open(lib.mgx_connect, "connect to", url, handler, events, "", options)
 
+    def sntp_connect(
+        self,
+        url: str,
+        handler: AnyHandler | None = None,
+        *,
+        events: Iterable[int] | None = None,
+    ) -> Connection:
+        """Ask an SNTP server for the time and return the connection at once.
+
+        The first request (:rfc:`4330`, :rfc:`5905`) is sent by itself, further ones by
+        ``Connection.sntp_request()``. Each answer is ``MG_EV_SNTP_TIME``, with milliseconds
+        since 1970; ``MG_EV_ERROR`` tells that there was none for ``Limits.sntp_timeout``, or
+        why it is of no use. No clock is set.
+
+        Args:
+            url: ``sntp://192.0.2.1``, port 123, or ``udp://192.0.2.1:123``.
+            handler: ``None``: the manager's.
+            events: The only events the handler wants. Default: all; see
+                :class:`Manager`.
+
+        Raises:
+            AddressError: If *url* is malformed, or another kind of URL.
+            SystemCallError: If the system has no descriptor left.
+            Error: If the manager is closed.
+        """
+        options = {"http": lib.MGX_HTTP_OFF, "sntp": True}
+        doing = "connect to SNTP server"
+        return self._open(lib.mgx_connect, doing, url, handler, events, "", options)
+
     def ws_broadcast(
         self, conns: Iterable[Connection], data: Data, op: int = websocket.WEBSOCKET_OP_TEXT
     ) -> int:
