@@ -276,6 +276,43 @@ class Connection:
         self._ended = _dispatch.CLOSED
         self._check(lib.mgx_conn_error(self._mgr, number, text, len(text)), "error")
 
+    def resolve(self, url: str) -> None:
+        """Look up the host of *url*; nothing else happens to this connection.
+
+        ``MG_EV_RESOLVE`` on it tells the addresses as a list of ``(ip, port, is_ipv6)``,
+        best first. ``MG_EV_ERROR`` tells that there are none; the connection stays open. An
+        address, ``localhost`` and names below it are told inside this call, others later.
+        Several names may be looked up at a time; what is known first comes first. On a TCP
+        listener :attr:`remote_addr` becomes the first address.
+
+        Args:
+            url: ``tcp://example.com:80``, ``example.com:80``, ``example.com``. The port is
+                the URL's, that of its scheme, or 0.
+
+        Raises:
+            AddressError: If *url* is malformed.
+            ConnectionClosed: If the connection is closed.
+        """
+        if not isinstance(url, str):
+            raise TypeError(f"url must be str, not {type(url).__name__}")
+        address = url.encode("utf-8", "surrogateescape")
+        number = self._open_id()
+        err = ffi.new(_ERROR)
+        code = lib.mgx_resolve(self._mgr, number, address, len(address), err)
+        if code < 0 or _kept:
+            causes = {lib.MGX_EADDR: ffi.string(err.text).decode("utf-8", "replace")}
+            self._check(code, f"Failed to resolve {url!r}", causes)
+
+    def resolve_cancel(self) -> None:
+        """Forget what :meth:`resolve` has begun: no event will tell of it.
+
+        The look-up that belongs to ``connect()`` goes on; :meth:`close` ends it.
+
+        Raises:
+            ConnectionClosed: If the connection is closed.
+        """
+        self._check(lib.mgx_resolve_cancel(self._mgr, self._open_id()), "resolve_cancel")
+
     def pause(self) -> None:
         """Stop reading, so that the peer has to wait; :attr:`is_full` is ``True`` meanwhile.
 

@@ -35,7 +35,10 @@ class Handler:
     """
 
     def on_error(self, conn: Connection, message: str) -> None:
-        """``MG_EV_ERROR``: it failed, *message* says why. ``on_close`` follows."""
+        """``MG_EV_ERROR``: it failed, *message* says why.
+
+        ``on_close`` follows, but for what :meth:`Connection.resolve` could not find.
+        """
 
     def on_open(self, conn: Connection) -> None:
         """``MG_EV_OPEN``: the connection exists; inside ``listen()`` and ``connect()``."""
@@ -44,7 +47,7 @@ class Handler:
         """``MG_EV_POLL``: once per turn of the loop."""
 
     def on_resolve(self, conn: Connection, addresses: list[tuple[str, int, bool]]) -> None:
-        """``MG_EV_RESOLVE``: ``(ip, port, is_ipv6)`` of the peer, best first."""
+        """``MG_EV_RESOLVE``: ``(ip, port, is_ipv6)`` of a host, best first."""
 
     def on_connect(self, conn: Connection) -> None:
         """``MG_EV_CONNECT``: an outbound connection is there."""

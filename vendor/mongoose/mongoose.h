@@ -62,7 +62,7 @@ struct mgx_error {
 /* ---- events ---------------------------------------------------------- */
 
 enum {
-  MG_EV_ERROR,     /* data: the message; MG_EV_CLOSE follows */
+  MG_EV_ERROR,     /* data: the message; MG_EV_CLOSE follows, but for mgx_resolve() */
   MG_EV_OPEN,      /* the connection exists */
   MG_EV_POLL,      /* once per turn of the loop, to subscribers only */
   MG_EV_RESOLVE,   /* addresses are known */
@@ -186,7 +186,10 @@ struct mgx_limits {
   uint64_t body_timeout_ms;   /* 60000: without progress in a body, or in sending to a peer
                                  that does not read */
   uint64_t keepalive_timeout_ms; /* 75000: idle between two requests */
-  uint64_t connect_timeout_ms;   /* 10000: TCP connect */
+  uint64_t connect_timeout_ms;   /* 10000: TCP connect, to whichever address of a host */
+  uint64_t dns_timeout_ms;       /* 3000: to look a host name up, all servers included */
+  uint64_t dns_queries;          /* 32: names that are looked up at a time; others wait */
+  uint64_t dns_cache;            /* 256: answers kept, two per name; 0: none */
   uint64_t ws_message;          /* 3 MiB: one WebSocket message; then it is failed with 1009 */
   uint64_t ws_close_timeout_ms; /* 5000: from our close frame to the end of the connection */
   uint64_t ws_idle_timeout_ms;  /* 0: of silence on a WebSocket before a ping is sent */
@@ -338,6 +341,36 @@ int mgx_recv_keep(struct mg_mgr *mgr, uint64_t conn, size_t n);
  * handler takes no MG_EV_READ. MGX_EINVAL: n is more than there is;
  * MGX_ESTATE: the bytes belong to a running event or to a protocol. */
 int mgx_recv_consume(struct mg_mgr *mgr, uint64_t conn, size_t n);
+
+/* ---- host names: RFC 1035, RFC 5452, RFC 8305 -------------------------- */
+
+/* How names are looked up. Numbers below 0: as the config file says. */
+struct mgx_resolver {
+  struct mg_str servers; /* at most 3: "address", "address:port", "tcp://..."; numeric, with
+                            blanks between; buf NULL: those of the config file */
+  struct mg_str search;  /* at most 6 domains, blanks between; buf NULL: as servers */
+  struct mg_str config;  /* path of a resolv.conf(5), "/etc/resolv.conf"; empty: none */
+  struct mg_str hosts;   /* path of a hosts(5), "/etc/hosts"; empty: none */
+  int64_t timeout_ms;    /* before a question goes to the next server, or again */
+  int64_t attempts;      /* tries per server; 1..100 */
+  int64_t ndots;         /* dots in a name that is tried as it is first; ..15 */
+  int64_t rotate;        /* 1: begin with another server each time; 0: always with the first */
+  uint64_t family_delay_ms;  /* 50: wait for the other family when one has answered */
+  uint64_t attempt_delay_ms; /* 250: between attempts to connect to a host's addresses */
+};
+void mgx_resolver_init(struct mgx_resolver *r); /* the defaults */
+/* Copied; for look-ups from now on, and the cache is emptied. NULL for mgr: is only
+ * checked. MGX_EINVAL: a number out
+ * of its range, or *err says which word is wrong; MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_mgr_set_resolver(struct mg_mgr *mgr, const struct mgx_resolver *r, struct mgx_error *err);
+/* Look up the host of a URL, or of "host", "host:port". MG_EV_RESOLVE on this connection
+ * tells the addresses, MG_EV_ERROR that there are none; nothing else happens to it, but
+ * that a TCP listener shows the first one as its peer. An address and localhost are
+ * told inside the call. MGX_EADDR with *err, MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_resolve(struct mg_mgr *mgr, uint64_t conn, const char *url, size_t len,
+                struct mgx_error *err);
+/* Drop what mgx_resolve() has begun on this connection: no event will tell of it. */
+int mgx_resolve_cancel(struct mg_mgr *mgr, uint64_t conn);
 
 /* ---- timers and wake-up ---------------------------------------------- */
 

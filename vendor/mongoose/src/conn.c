@@ -265,6 +265,7 @@ static bool conn_linger(struct mg_connection *c) {
 void mg__conn_free(struct mg_connection *c) {
   struct mg_mgr *mgr = c->mgr;
   assert(c->busy == 0);
+  mg__dial_free(c);
   conn_close_socket(c);
   conn_drop_file(c);
   mg__conn_detach(c);
@@ -291,6 +292,7 @@ void mg__conn_finish(struct mg_connection *c) {
   }
   c->is_closing = true;
   mg__emit_deferred(c);
+  mg__dial_free(c);
   linger = conn_linger(c);
   c->is_lingering = false; /* still there for the handler of MG_EV_CLOSE */
   if (!linger) conn_close_socket(c);

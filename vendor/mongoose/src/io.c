@@ -155,6 +155,15 @@ static void ready_lingering(struct mg_connection *c) {
   }
 }
 
+void mg__io_connected(struct mg_connection *c) {
+  c->is_connecting = false;
+  mg__conn_set_deadline(c, 0);
+  if (mg__emit(c, MG_EV_CONNECT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
+  if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
+  if (c->is_draining) mg__conn_dirty(c);
+  mg__conn_watch(c);
+}
+
 static void ready_connecting(struct mg_connection *c) {
   int err = c->mgr->os->connect_result(c->fd);
   if (err == -EINPROGRESS) return;
@@ -162,12 +171,7 @@ static void ready_connecting(struct mg_connection *c) {
     fail_system(c, err);
     return;
   }
-  c->is_connecting = false;
-  mg__conn_set_deadline(c, 0);
-  if (mg__emit(c, MG_EV_CONNECT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
-  if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
-  if (c->is_draining) mg__conn_dirty(c);
-  mg__conn_watch(c);
+  mg__io_connected(c);
 }
 
 /* ---- accepting -------------------------------------------------------------------- */

@@ -95,14 +95,19 @@ bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result
   return emit_end(c);
 }
 
+bool mg__emit_addrs(struct mg_connection *c, const struct mgx_addr *addrs, size_t count) {
+  if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
+  emit_begin(c);
+  c->mgr->cb->on_resolve(c->mgr->tag, c->id, addrs, count);
+  return emit_end(c);
+}
+
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
   if (emit_later(c->mgr)) return defer(c, MG_EV_RESOLVE);
   mg__addr_text(&c->rem, &addr);
-  emit_begin(c);
-  c->mgr->cb->on_resolve(c->mgr->tag, c->id, &addr, 1);
-  return emit_end(c);
+  return mg__emit_addrs(c, &addr, 1);
 }
 
 /* Drop those that were closed meanwhile: nothing follows a close but MG_EV_CLOSE. */
@@ -288,6 +293,9 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .ws_close_timeout_ms = 5000,
       .ws_pong_timeout_ms = 20000,
       .sntp_timeout_ms = 3000,
+      .dns_timeout_ms = 3000,
+      .dns_queries = 32,
+      .dns_cache = 256,
       .wakeup_payload = 16 * 1024 * 1024,
       .wakeup_queue = 256 * 1024 * 1024,
       .connections = descriptors > 128 ? descriptors - 64 : descriptors / 2,
@@ -369,9 +377,12 @@ static void mgr_release(struct mg_mgr *mgr) {
     mg__conn_free(MG_CONTAINER(mgr->conns.prev, struct mg_connection, link));
   while (!mg__link_empty(&mgr->lingering))
     mg__conn_free(MG_CONTAINER(mgr->lingering.prev, struct mg_connection, link));
+  mg__dns_free(mgr);
   mg__wakeups_free(mgr);
   mg__timers_free(mgr);
   mg__heap_free(&mgr->deadlines);
+  mg__heap_free(&mgr->alarms);
+  mg__idmap_free(&mgr->watches);
   mg__idmap_free(&mgr->by_id);
   mg__pool_free(&mgr->pool);
   mg__free(mgr->http_scratch);
@@ -430,6 +441,7 @@ static int64_t mgr_wait_ms(const struct mg_mgr *mgr, int64_t ms) {
   if (mgr->timers.len > 0) next = mgr->timers.nodes[0]->at;
   if (mgr->deadlines.len > 0 && mgr->deadlines.nodes[0]->at < next)
     next = mgr->deadlines.nodes[0]->at;
+  if (mgr->alarms.len > 0 && mgr->alarms.nodes[0]->at < next) next = mgr->alarms.nodes[0]->at;
   if (next == UINT64_MAX) return ms;
   now = mgr->os->monotonic_ms();
   if (next <= now) return 0;
@@ -502,6 +514,7 @@ static void run_todo(struct mg_mgr *mgr) {
     mg__link_del(&c->todo);
     c->busy++;
     mg__emit_deferred(c);
+    if (c->dial != NULL && !c->is_closing) mg__dial_run(c);
     if (!c->is_closing && !c->is_posted) mg__io_resume(c);
     c->busy--;
     if (mgr->posted_full) mgr->run_posted(mgr);
@@ -542,7 +555,10 @@ static void run_ready(struct mg_mgr *mgr, int count) {
       continue;
     }
     c = mg__idmap_get(&mgr->by_id, mgr->ready[i].id);
-    if (c == NULL) continue; /* closed by a handler earlier in this turn */
+    if (c == NULL) { /* the core's own, or closed by a handler earlier in this turn */
+      mg__watch_ready(mgr, mgr->ready[i].id, mgr->ready[i].what);
+      continue;
+    }
     c->busy++;
     mg__io_ready(c, mgr->ready[i].what);
     c->busy--;
@@ -599,6 +615,7 @@ int mg_mgr_poll(struct mg_mgr *mgr, int ms) {
   run_todo(mgr);
   if (!mgr->leave) mg__timers_run(mgr);
   run_deadlines(mgr);
+  mg__alarms_run(mgr);
   mg__wakeups_run(mgr);
   run_polls(mgr);
   run_ready(mgr, count);

@@ -85,14 +85,19 @@ static int bind_socket(const struct mg_os *os, int fd, const struct target *t) {
   return err;
 }
 
+/* Accepted sockets inherit these on Linux and the BSDs. */
+void mg__stream_options(const struct mg_os *os, int fd) {
+  os->setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  os->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
 static int set_options(const struct mg_os *os, int fd, const struct target *t, bool listening,
                        bool reuse_port) {
   int family = t->addr.u.sa.sa_family;
   if (t->is_unix) return 0;
   if (family == AF_INET6) os->setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-  if (!t->is_udp) { /* accepted sockets inherit these on Linux and the BSDs */
-    os->setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    os->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (!t->is_udp) {
+    mg__stream_options(os, fd);
     if (listening) os->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   }
 #ifdef SO_REUSEPORT
@@ -218,18 +223,21 @@ static void connect_socket(struct mg_connection *c, const struct target *t, int 
     connected(c);
 }
 
-/* The events before the connect itself; false: it is not to be. */
+bool mg__conn_may_connect(struct mg_connection *c) {
+  if (c->is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
+  return !c->is_tls;
+}
+
+/* The events before the connect itself; false: it is not to be, or not yet. */
 static bool connect_begins(struct mg_connection *c, const struct target *t) {
   if (!mg__emit(c, MG_EV_OPEN) && c->is_closing) return false;
   if (t->addr.len == 0) {
-    mg__conn_error(c, "cannot resolve '%.*s': only localhost and numeric addresses are supported",
-                   (int) (t->url.host.len < 256 ? t->url.host.len : 256), t->url.host.buf);
+    mg__dial_start(c);
     return false;
   }
   c->rem = t->addr;
   if (!mg__emit_resolve(c) && c->is_closing) return false;
-  if (t->url.is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
-  return !t->url.is_tls;
+  return mg__conn_may_connect(c);
 }
 
 /* false: OOM. */
@@ -254,7 +262,8 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c = mg__conn_new(mgr);
   if (c != NULL) c->is_client = true;
-  if (c == NULL || !attach_protocol(c, t, opts)) {
+  if (c == NULL || (t->addr.len == 0 && !mg__dial_new(c, t->url.host, (uint16_t) t->url.port)) ||
+      !attach_protocol(c, t, opts)) {
     if (fd >= 0) mgr->os->close(fd);
     if (c != NULL) mg__conn_free(c);
     return refuse(err, MGX_ENOMEM, 0, "out of memory");
@@ -287,6 +296,11 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     result = refuse(err, MGX_EADDR, 0, "a WebSocket runs over TCP");
   if (result == MGX_OK && !t.is_udp && opts->sntp)
     result = refuse(err, MGX_EADDR, 0, "SNTP runs over UDP: sntp://host or udp://host:port");
+  if (result == MGX_OK && t.addr.len == 0 && mg__host_literal(t.url.host, &t.addr))
+    mg__addr_set_port(&t.addr, (uint16_t) t.url.port);
+  if (result == MGX_OK && t.addr.len == 0 && !mg__host_is_name(t.url.host))
+    result = refuse(err, MGX_EADDR, 0, "'%.*s' is neither an address nor a host name",
+                    (int) (t.url.host.len < 128 ? t.url.host.len : 128), t.url.host.buf);
   if (result != MGX_OK) return result;
   mg__lock(mgr);
   if (mgr->is_closed)

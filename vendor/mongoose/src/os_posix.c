@@ -6,9 +6,11 @@
  * business, so EINTR is retried here; only a poller's wait() ends by it. */
 #include "internal.h"
 
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #if defined(__linux__)
 #include <sys/eventfd.h>
 #include <sys/sendfile.h>
@@ -306,6 +308,44 @@ static uint64_t os_max_descriptors(void) {
   return limit.rlim_cur;
 }
 
+static int64_t nanoseconds(struct timespec ts) { return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec; }
+
+static void os_file_stamp(const char *path, struct mg_file_stamp *out) {
+  struct stat st;
+  memset(out, 0, sizeof(*out));
+  if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return;
+  out->exists = true;
+  out->device = (uint64_t) st.st_dev;
+  out->inode = (uint64_t) st.st_ino;
+  out->size = (uint64_t) st.st_size;
+#if defined(__APPLE__)
+  out->modified_ns = nanoseconds(st.st_mtimespec);
+  out->changed_ns = nanoseconds(st.st_ctimespec);
+#else
+  out->modified_ns = nanoseconds(st.st_mtim);
+  out->changed_ns = nanoseconds(st.st_ctim);
+#endif
+}
+
+/* O_NONBLOCK, for a path may have become a pipe that nobody writes to. */
+static ssize_t os_file_read(const char *path, char *buf, size_t cap) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  size_t len = 0;
+  ssize_t n = 1;
+  if (fd < 0) return neg_errno();
+  while (len < cap && n != 0) {
+    n = read(fd, buf + len, cap - len);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) break;
+    len += (size_t) n;
+  }
+  if (n < 0) n = neg_errno();
+  close(fd);
+  return n < 0 ? n : (ssize_t) len;
+}
+
+static unsigned os_interface_index(const char *name) { return if_nametoindex(name); }
+
 const struct mg_os mg__os_posix = {
 #if defined(__linux__)
     .pollers = {&mg__poller_epoll, &mg__poller_poll},
@@ -337,6 +377,9 @@ const struct mg_os mg__os_posix = {
     .wall_ns = os_wall_ns,
     .random = os_random,
     .max_descriptors = os_max_descriptors,
+    .file_stamp = os_file_stamp,
+    .file_read = os_file_read,
+    .interface_index = os_interface_index,
 };
 
 uint64_t mg_millis(void) { return os_monotonic_ms(); }
