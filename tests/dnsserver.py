@@ -235,9 +235,7 @@ def zone(records: dict[str, Sequence[str]]) -> Answer:
                 break
             chain.append(Record(name, CNAME, data[0]))
             name = data[0]
-        found = [
-            Record(name, kind, text) for kind, text in zip(kinds, data) if kind == query.type
-        ]
+        found = [Record(name, kind, text) for kind, text in zip(kinds, data) if kind == query.type]
         return [reply(query, chain + found)]
 
     return answer

@@ -107,7 +107,9 @@ class Seen(Recorder):
 def ask(make_manager: MakeManager) -> Callable[..., Any]:
     """Return a function that looks a name up with a manager of its own."""
 
-    def look(name: str, *servers: Server | str, limits: Limits | None = None, **options: Any) -> Any:
+    def look(
+        name: str, *servers: Server | str, limits: Limits | None = None, **options: Any
+    ) -> Any:
         manager = make_manager(resolver=resolver(*servers, **options), limits=limits)
         return look_up(manager, name, Seen())
 
@@ -415,7 +417,9 @@ def test_a_client_connects_by_name_and_what_was_sent_before_arrives(
 ) -> None:
     server, seen = start({"host.test": ["127.0.0.1"]}), Recorder()
     manager = make_manager(seen, resolver=resolver(server))
-    listener = manager.listen("tcp://127.0.0.1:0", lambda conn, ev, data: ev == 7 and conn.send(data))
+    listener = manager.listen(
+        "tcp://127.0.0.1:0", lambda conn, ev, data: ev == 7 and conn.send(data)
+    )
     port = listener.local_addr[1]
     conn = manager.connect(f"tcp://host.test:{port}")
     assert (seen.names(), conn.remote_addr) == (["OPEN"], None)
@@ -461,9 +465,7 @@ def test_datagrams_sent_by_handlers_come_behind_those_that_wait(
 
 
 def test_datagrams_that_wait_are_bounded(make_manager: MakeManager, start: StartServer) -> None:
-    manager = make_manager(
-        resolver=resolver(start(silent)), limits=Limits(send_backlog=1000)
-    )
+    manager = make_manager(resolver=resolver(start(silent)), limits=Limits(send_backlog=1000))
     conn = manager.connect("udp://host.test:9")
     conn.send(bytes(900))
     with pytest.raises(RuntimeError, match="send of 900 bytes"):
@@ -642,6 +644,10 @@ def test_connect_timeout_holds_for_all_addresses_together(
     assert "connect_timeout 100 ms" in seen.data(MG_EV_ERROR)[0]
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @on_linux
 def test_attempts_that_lose_leave_no_socket_behind(
     make_manager: MakeManager, start: StartServer
@@ -652,14 +658,14 @@ def test_attempts_that_lose_leave_no_socket_behind(
         Silence(stack, "127.0.0.2", port)
         server = start({"host.test": ["127.0.0.2", "127.0.0.1"]})
         manager = make_manager(seen, resolver=resolver(server, attempt_delay=0.01))
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         conns = [manager.connect(f"tcp://host.test:{port}") for _ in range(5)]
         pump(manager, seen.saw(MG_EV_CONNECT, 5))
-        assert len(os.listdir("/proc/self/fd")) == before + 5
+        assert open_descriptors() == before + 5
         for conn in conns:
             conn.close()
         pump(manager, seen.saw(MG_EV_CLOSE, 5))
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
 
 
 # -- servers that are slow, wrong or lie -----------------------------------------------------
@@ -681,7 +687,9 @@ def test_what_one_family_has_counts_when_the_time_is_over(start: StartServer, as
     def only_four(q: Query) -> list[bytes]:
         return [reply(q, [Record(q.name, A, "10.0.0.1")])] if q.type == A else []
 
-    found = ask("a.test", start(only_four), timeout=60, family_delay=60, limits=Limits(dns_timeout=0.1))
+    found = ask(
+        "a.test", start(only_four), timeout=60, family_delay=60, limits=Limits(dns_timeout=0.1)
+    )
     assert found == [("10.0.0.1", 0, False)]
 
 
@@ -813,18 +821,14 @@ def evil(query: Query) -> Record:
 
 
 @pytest.mark.parametrize("kind", FORGERIES)
-def test_a_forged_answer_is_as_if_it_had_not_come(
-    start: StartServer, ask: Ask, kind: str
-) -> None:
+def test_a_forged_answer_is_as_if_it_had_not_come(start: StartServer, ask: Ask, kind: str) -> None:
     good = zone({"a.test": ["10.0.0.1"]})
     server = start(lambda q: [FORGERIES[kind](q)] * 40 + [*good(q)])
     found = ask("a.test", server, timeout=600, limits=Limits(dns_timeout=600))
     assert found == [("10.0.0.1", 0, False)]
 
 
-def test_an_answer_from_another_port_is_as_if_it_had_not_come(
-    start: StartServer, ask: Ask
-) -> None:
+def test_an_answer_from_another_port_is_as_if_it_had_not_come(start: StartServer, ask: Ask) -> None:
     def answer(query: Query) -> list[bytes]:
         with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as stranger:
             stranger.bind(("127.0.0.1", 0))

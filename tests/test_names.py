@@ -29,7 +29,7 @@ EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_
     WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
-    Rpc RpcReq SntpResult SystemCallError Timer WsMessage"""
+    Resolver Rpc RpcReq SntpResult SystemCallError Timer WsMessage"""
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
     "base64_decode": "data",
@@ -96,6 +96,8 @@ METHODS: dict[type, dict[str, str]] = {
         "reply": "status_code, body=b'', headers=None",
         "reply_json": "data, status_code=200, headers=None",
         "request": "method, path='/', headers=None, body=b''",
+        "resolve": "url",
+        "resolve_cancel": "",
         "resume": "",
         "send": "data",
         "send_data": "length=-1",
@@ -140,7 +142,7 @@ METHODS: dict[type, dict[str, str]] = {
     },
 }
 KEYWORDS: dict[tuple[type, str], str] = {
-    (Manager, "__init__"): "events limits on_exception poller answer_500 send_date",
+    (Manager, "__init__"): "events limits on_exception poller answer_500 send_date resolver",
     (Manager, "connect"): "http events",
     (Manager, "http_connect"): "events",
     (Manager, "http_listen"): "events reuse_port",
