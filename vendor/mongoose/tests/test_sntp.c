@@ -130,6 +130,7 @@ static void test_timestamps_are_there_and_in_order(void) {
   uint64_t at = IN_2024 << 32;
   CHECK(judge_times(0, at, 0) == MG_SNTP_BAD && judge_times(at, 0, 0) == MG_SNTP_BAD);
   CHECK(strcmp(why, "the answer lacks a timestamp") == 0);
+  CHECK(judge_times(0, 1, 1) == MG_SNTP_BAD); /* nor at the turn of the era */
   CHECK(judge_times(at + 1, at, 0) == MG_SNTP_BAD);
   CHECK(strcmp(why, "the answer was sent before the request was received") == 0);
   CHECK(judge_times(at, at, 0) == MG_SNTP_TIME);
@@ -337,6 +338,29 @@ static void test_without_random_bytes_nothing_is_asked(void) {
   over();
 }
 
+static ssize_t unreachable(int fd, const void *buf, size_t len, bool more) {
+  (void) fd, (void) buf, (void) len, (void) more;
+  return -ENETUNREACH;
+}
+
+static void test_a_request_that_the_system_refuses_was_not_made(void) {
+  struct mg_os os = mg__os_posix;
+  struct mgx_error err = {0, ""};
+  os.send = unreachable;
+  ask(NULL, "udp");
+  say_seconds(asked(), IN_2024);
+  CHECK(world_until("SNTP_TIME"));
+  world.mgr->os = &os;
+  CHECK(mgx_sntp_request(world.mgr, 1, &err) == MGX_ESYSTEM && err.sys == ENETUNREACH);
+  CHECK(strncmp(err.text, "cannot send 48 bytes to 127.0.0.1:", 34) == 0);
+  CHECK(count("WRITE") == 1);
+  world.mgr->os = &mg__os_posix;
+  CHECK(mgx_sntp_request(world.mgr, 1, &err) == 0);
+  say_seconds(asked(), IN_2024 + 86400);
+  CHECK(world_until("SNTP_TIME(17041536"));
+  over();
+}
+
 static void again(uint64_t conn, int ev, const char *data, size_t n) {
   struct mgx_error err;
   (void) ev, (void) data, (void) n;
@@ -453,6 +477,7 @@ int main(void) {
   RUN(test_silence_ends_the_connection);
   RUN(test_after_an_answer_silence_is_fine);
   RUN(test_without_random_bytes_nothing_is_asked);
+  RUN(test_a_request_that_the_system_refuses_was_not_made);
   RUN(test_a_handler_may_ask_again_and_close_at_any_time);
   RUN(test_other_connections_and_urls_are_refused);
   RUN(test_a_url_without_a_port_means_123);
