@@ -75,7 +75,7 @@ class Connection:
     )
 
     _id: int  # 0 once closed
-    _ended: int  # DRAINED or CLOSED once that was asked for: a batch in hand is cut short
+    _ended: int  # PAUSED, DRAINED, CLOSED when that was asked for: a batch in hand is cut short
     _mgr: Any  # struct mg_mgr *
     _core: int  # keeps what _mgr points at
     _manager: weakref.ref[Manager]
@@ -262,7 +262,7 @@ class Connection:
         """Close once everything queued has been sent."""
         number = self._id
         if number:
-            self._ended = self._ended or _dispatch.DRAINED
+            self._ended = max(self._ended, _dispatch.DRAINED)
             lib.mgx_drain(self._mgr, number)
 
     def error(self, message: str) -> None:
@@ -320,6 +320,7 @@ class Connection:
             ConnectionClosed: If the connection is closed.
         """
         number = self._open_id()
+        self._ended = self._ended or _dispatch.PAUSED
         self._check(lib.mgx_pause(self._mgr, number, True), "pause")
 
     def resume(self) -> None:
@@ -329,6 +330,8 @@ class Connection:
             ConnectionClosed: If the connection is closed.
         """
         number = self._open_id()
+        if self._ended == _dispatch.PAUSED:
+            self._ended = 0
         self._check(lib.mgx_pause(self._mgr, number, False), "resume")
 
     def _open_id(self) -> int:

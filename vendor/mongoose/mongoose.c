@@ -40,6 +40,7 @@
 #include "src/http_static.c"
 #include "src/ws_codec.c"
 #include "src/ws_handshake.c"
+#include "src/ws_batch.c"
 #include "src/ws.c"
 #include "src/sntp_codec.c"
 #include "src/sntp.c"

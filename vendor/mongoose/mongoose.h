@@ -161,6 +161,14 @@ struct mgx_callbacks {
   void (*on_ws)(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
   /* MG_EV_SNTP_TIME. */
   void (*on_sntp)(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result);
+  /* Two or more short MG_EV_WS_MSG that came in the same turn, those of a connection one
+   * after the other: message i is data[ends[i - 1]..ends[i]), of connection conns[i].
+   * Returns how many were delivered, in order. If that is not all, the next one's
+   * connection was paused: its others wait, those of further connections are delivered
+   * by another call; or the loop is to be left, and all of them wait.
+   * NULL: they come one by one. */
+  size_t (*on_ws_batch)(uint32_t tag, const uint64_t *conns, const uint8_t *firsts,
+                        const uint32_t *ends, const char *data, size_t count);
   /* MG_EV_RESOLVE: best address first. */
   void (*on_resolve)(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
   /* MG_EV_CLOSE; wanted == 0: not in the mask, but the binding knows this

@@ -430,6 +430,7 @@ struct mg_mgr {
   void (*run_posted)(struct mg_mgr *mgr);
   size_t posted;     /* how many there are */
   bool posted_full;
+  struct mg_ws_batch *ws_batch; /* the same for WebSocket messages; owned, or NULL */
   uint8_t entropy[MG_ENTROPY]; /* ws.c: random bytes, each used once */
   size_t entropy_left;
   struct mg_ready ready[MG_EVENTS];
@@ -529,6 +530,9 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
 bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event);
 bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
 bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result);
+size_t mg__emit_ws_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
+                         const uint8_t *firsts, const uint32_t *ends, const char *data,
+                         size_t count);
 bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
 bool mg__emit_addrs(struct mg_connection *c, const struct mgx_addr *addrs, size_t count); /* mg__may_emit() holds */
 void mg__emit_deferred(struct mg_connection *c);
@@ -663,6 +667,11 @@ int mg__http_answer(struct mg_connection *c, int status, const char *head, size_
 /* Parse the head at the front of recv[0..len) as mg__http_parse() does; *msg is good
  * until the next head of this manager is parsed. */
 int mg__http_parse_head(struct mg_connection *c, size_t len, struct mg_http_message **msg);
+
+/* ws_batch.c: deliver what is held back. */
+bool mg__ws_is_posted(const struct mg_mgr *mgr);
+bool mg__ws_posted_full(const struct mg_mgr *mgr);
+void mg__ws_run_posted(struct mg_mgr *mgr);
 
 /* ws_handshake.c */
 /* Make c, a client without a protocol, a WebSocket: its request is queued. false:

@@ -102,6 +102,19 @@ bool mg__emit_addrs(struct mg_connection *c, const struct mgx_addr *addrs, size_
   return emit_end(c);
 }
 
+size_t mg__emit_ws_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
+                         const uint8_t *firsts, const uint32_t *ends, const char *data,
+                         size_t count) {
+  size_t done;
+  for (size_t i = 0; i < count; i++) c[i]->is_known = true; /* each is busy already */
+  mgr->emitting++;
+  mg__unlock(mgr);
+  done = mgr->cb->on_ws_batch(mgr->tag, conns, firsts, ends, data, count);
+  mg__lock(mgr);
+  mgr->emitting--;
+  return done;
+}
+
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
@@ -387,6 +400,8 @@ static void mgr_release(struct mg_mgr *mgr) {
   mg__pool_free(&mgr->pool);
   mg__free(mgr->http_scratch);
   mgr->http_scratch = NULL;
+  mg__free(mgr->ws_batch);
+  mgr->ws_batch = NULL;
   mgr->poller_ops->close(mgr->poller);
   mgr->os->close(mgr->wake_fds[0]);
   if (mgr->wake_fds[1] != mgr->wake_fds[0]) mgr->os->close(mgr->wake_fds[1]);
@@ -500,8 +515,16 @@ static void put_back(struct mg_link *list, struct mg_link *rest) {
   mg__link_splice(list, rest);
 }
 
+/* To go on with a connection may post again, and by another protocol. */
+static void run_messages(struct mg_mgr *mgr) {
+  while (mgr->posted > 0 || mg__ws_is_posted(mgr)) {
+    if (mgr->posted > 0) mgr->run_posted(mgr);
+    if (mg__ws_is_posted(mgr)) mg__ws_run_posted(mgr);
+  }
+}
+
 static void run_posted(struct mg_mgr *mgr) {
-  if (mgr->posted > 0) mgr->run_posted(mgr);
+  run_messages(mgr);
   mg__run_events(mgr);
 }
 
@@ -517,7 +540,7 @@ static void run_todo(struct mg_mgr *mgr) {
     if (c->dial != NULL && !c->is_closing) mg__dial_run(c);
     if (!c->is_closing && !c->is_posted) mg__io_resume(c);
     c->busy--;
-    if (mgr->posted_full) mgr->run_posted(mgr);
+    if (mgr->posted_full || mg__ws_posted_full(mgr)) run_messages(mgr);
   }
   put_back(&mgr->todo, &batch);
   run_posted(mgr);
@@ -562,7 +585,7 @@ static void run_ready(struct mg_mgr *mgr, int count) {
     c->busy++;
     mg__io_ready(c, mgr->ready[i].what);
     c->busy--;
-    if (mgr->posted_full) mgr->run_posted(mgr);
+    if (mgr->posted_full || mg__ws_posted_full(mgr)) run_messages(mgr);
   }
   run_posted(mgr);
 }

@@ -241,8 +241,7 @@ static bool ws_payload(struct mg_connection *c, struct mg_ws *w) {
   return ws_message_done(c, w);
 }
 
-/* May this frame come now? NULL: yes. */
-static const char *ws_frame_wrong(const struct mg_connection *c, const struct mg_ws *w,
+const char *mg__ws_frame_wrong(const struct mg_connection *c, const struct mg_ws *w,
                                const struct mg_ws_frame *f) {
   unsigned op = f->first & MG_WS_OP;
   bool begins = op == WEBSOCKET_OP_TEXT || op == WEBSOCKET_OP_BINARY;
@@ -328,7 +327,7 @@ static bool ws_frame(struct mg_connection *c, struct mg_ws *w) {
   if (c->recv.len == w->at) return false; /* there may be no buffer at all */
   n = mg__ws_parse(c->recv.buf + w->at, c->recv.len - w->at, &f, &why);
   if (n == 0) return false;
-  if (n > 0) why = ws_frame_wrong(c, w, &f);
+  if (n > 0) why = mg__ws_frame_wrong(c, w, &f);
   if (why != NULL) return ws_bad(c, MG_WS_PROTOCOL, why);
   if (f.first & MG_WS_CONTROL) return ws_control(c, w, &f, (size_t) n);
   return ws_begin_data(c, w, &f, (size_t) n);
@@ -358,6 +357,9 @@ static void ws_on_data(struct mg_connection *c) {
   }
   w->heard_at = c->mgr->now;
   w->is_pinged = false;
+  if (w->at == 0 && !w->in_message && ws_may_go_on(c, w) && mg__wants(c, MG_EV_WS_MSG) &&
+      mg__ws_post(c))
+    return;
   while (ws_may_go_on(c, w)) {
     if (!(w->in_payload ? ws_payload(c, w) : ws_frame(c, w))) break;
   }
