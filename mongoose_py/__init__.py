@@ -1,4 +1,4 @@
-r"""Serve and speak HTTP, WebSocket, TCP and UDP from one event loop written in C.
+r"""Serve and speak HTTP, WebSocket, SNTP, TCP and UDP from one event loop written in C.
 
 ::
 
@@ -17,6 +17,7 @@ from mongoose_py.__about__ import __version__
 from mongoose_py.base64 import base64_decode, base64_encode
 from mongoose_py.clock import millis
 from mongoose_py.connection import Connection
+from mongoose_py.dns import Resolver
 from mongoose_py.errors import AddressError, ConnectionClosed, Error, SystemCallError
 from mongoose_py.events import (
     MG_EV_ACCEPT,
@@ -62,6 +63,7 @@ from mongoose_py.multipart import http_parse_multipart
 from mongoose_py.params import http_var
 from mongoose_py.random import random_bytes, random_str
 from mongoose_py.rpc import Rpc, RpcReq
+from mongoose_py.sntp import SntpResult
 from mongoose_py.timer import Timer
 from mongoose_py.tls import TlsInfo, TlsOpts
 from mongoose_py.url import (
@@ -125,8 +127,10 @@ __all__ = [
     "HttpMessage",
     "Limits",
     "Manager",
+    "Resolver",
     "Rpc",
     "RpcReq",
+    "SntpResult",
     "SystemCallError",
     "Timer",
     "TlsCertificate",

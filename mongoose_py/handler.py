@@ -35,7 +35,10 @@ class Handler:
     """
 
     def on_error(self, conn: Connection, message: str) -> None:
-        """``MG_EV_ERROR``: it failed, *message* says why. ``on_close`` follows."""
+        """``MG_EV_ERROR``: it failed, *message* says why.
+
+        ``on_close`` follows, but for what :meth:`Connection.resolve` could not find.
+        """
 
     def on_open(self, conn: Connection) -> None:
         """``MG_EV_OPEN``: the connection exists; inside ``listen()`` and ``connect()``."""
@@ -44,7 +47,7 @@ class Handler:
         """``MG_EV_POLL``: once per turn of the loop."""
 
     def on_resolve(self, conn: Connection, addresses: list[tuple[str, int, bool]]) -> None:
-        """``MG_EV_RESOLVE``: ``(ip, port, is_ipv6)`` of the peer, best first."""
+        """``MG_EV_RESOLVE``: ``(ip, port, is_ipv6)`` of a host, best first."""
 
     def on_connect(self, conn: Connection) -> None:
         """``MG_EV_CONNECT``: an outbound connection is there."""
@@ -83,6 +86,9 @@ class Handler:
     def on_ws_control(self, conn: Connection, message: WsMessage) -> None:
         """``MG_EV_WS_CTL``: a ping, a pong or the peer's close frame; answered by itself."""
 
+    def on_sntp_time(self, conn: Connection, time_ms: int) -> None:
+        """``MG_EV_SNTP_TIME``: milliseconds since 1970; more in ``conn.sntp_result``."""
+
     def on_wakeup(self, conn: Connection, data: bytes) -> None:
         """``MG_EV_WAKEUP``: *data* was given to ``Manager.wakeup()`` for *conn*."""
 
@@ -99,6 +105,7 @@ _WITH_DATA = {
     events.MG_EV_WS_OPEN: "on_ws_open",
     events.MG_EV_WS_MSG: "on_ws_message",
     events.MG_EV_WS_CTL: "on_ws_control",
+    events.MG_EV_SNTP_TIME: "on_sntp_time",
     events.MG_EV_WAKEUP: "on_wakeup",
 }
 _WITHOUT_DATA = {

@@ -34,14 +34,19 @@ class Limits:
         body_timeout: Seconds without progress in a body, or in sending to a peer that
             does not read.
         keepalive_timeout: Seconds a connection may be idle between two requests.
-        connect_timeout: Seconds a TCP connect may take.
+        connect_timeout: Seconds a TCP connect may take, to whichever address of a host.
         tls_handshake_timeout: Seconds a TLS handshake may take; then ``MG_EV_ERROR``.
+        dns_timeout: Seconds a host name may take to be looked up, all servers included.
+        dns_queries: Host names that are looked up at a time; others wait.
+        dns_cache: Answers of name servers that are kept, two per name, for as long as
+            they say but an hour at most; 0: none.
         ws_message: Bytes of a WebSocket message, compressed and not; above it the peer is
             sent close code 1009. ``None``: as *recv_buffer*.
         ws_close_timeout: Seconds from our close frame to the end of the connection.
         ws_idle_timeout: Seconds of silence on a WebSocket before a ping is sent; 0: no
             pings.
         ws_pong_timeout: Seconds of silence after that ping; then ``MG_EV_ERROR``.
+        sntp_timeout: Seconds from an SNTP request to its answer; then ``MG_EV_ERROR``.
         wakeup_payload: Bytes of one ``wakeup()``; above it ``ValueError``.
         wakeup_queue: Bytes of all wake-ups that wait for delivery; above it ``wakeup()``
             returns ``False``.
@@ -64,10 +69,14 @@ class Limits:
     keepalive_timeout: float = 75.0
     connect_timeout: float = 10.0
     tls_handshake_timeout: float = 10.0
+    dns_timeout: float = 3.0
+    dns_queries: int = 32
+    dns_cache: int = 256
     ws_message: int | None = None
     ws_close_timeout: float = 5.0
     ws_idle_timeout: float = 0.0
     ws_pong_timeout: float = 20.0
+    sntp_timeout: float = 3.0
     wakeup_payload: int = 16 * 1024 * 1024
     wakeup_queue: int = 256 * 1024 * 1024
     connections: int | None = None

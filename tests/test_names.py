@@ -19,6 +19,7 @@ from mongoose_py import (
     Manager,
     Rpc,
     RpcReq,
+    SntpResult,
     Timer,
     WsMessage,
     _mongoose,
@@ -28,7 +29,7 @@ EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_
     WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
-    Rpc RpcReq SystemCallError Timer WsMessage"""
+    Resolver Rpc RpcReq SntpResult SystemCallError Timer WsMessage"""
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
     "base64_decode": "data",
@@ -74,6 +75,7 @@ METHODS: dict[type, dict[str, str]] = {
         "next_timeout": "",
         "poll": "timeout_ms=0",
         "run": "poll_ms=100",
+        "sntp_connect": "url, handler=None",
         "stop": "",
         "timer_add": "milliseconds, callback, repeat=False, run_now=False",
         "wakeup": "connection_id, data=b''",
@@ -94,12 +96,15 @@ METHODS: dict[type, dict[str, str]] = {
         "reply": "status_code, body=b'', headers=None",
         "reply_json": "data, status_code=200, headers=None",
         "request": "method, path='/', headers=None, body=b''",
+        "resolve": "url",
+        "resolve_cancel": "",
         "resume": "",
         "send": "data",
         "send_data": "length=-1",
         "serve_dir": "message, root_dir, extra_headers='', mime_types='', page404=''",
         "serve_file": "message, path, extra_headers='', mime_types=''",
         "set_handler": "handler",
+        "sntp_request": "",
         "stream_body": "",
         "ws_close": "code=1000, reason=''",
         "ws_send": "data, op=1",
@@ -127,6 +132,7 @@ METHODS: dict[type, dict[str, str]] = {
         "on_poll": "conn",
         "on_read": "conn, data",
         "on_resolve": "conn, addresses",
+        "on_sntp_time": "conn, time_ms",
         "on_tls": "conn",
         "on_wakeup": "conn, data",
         "on_write": "conn",
@@ -136,7 +142,7 @@ METHODS: dict[type, dict[str, str]] = {
     },
 }
 KEYWORDS: dict[tuple[type, str], str] = {
-    (Manager, "__init__"): "events limits on_exception poller answer_500 send_date",
+    (Manager, "__init__"): "events limits on_exception poller answer_500 send_date resolver",
     (Manager, "connect"): "http events",
     (Manager, "http_connect"): "events",
     (Manager, "http_listen"): "events reuse_port",
@@ -147,16 +153,18 @@ KEYWORDS: dict[tuple[type, str], str] = {
     (Connection, "ws_upgrade"): "subprotocol compression",
     (Rpc, "__init__"): "max_batch on_exception",
     (RpcReq, "err"): "data_json",
+    (Manager, "sntp_connect"): "events",
     (Manager, "ws_connect"): "headers subprotocols compression events",
 }
 PROPERTIES: dict[type, str] = {
     Manager: "connections wakeup_id",
     Connection: """handler id is_client is_closing is_draining is_full is_listening is_readable
         is_tls is_udp is_websocket is_writable local_addr recv_len recv_size remote_addr
-        send_len send_size userdata""",
+        send_len send_size sntp_result userdata""",
     HttpMessage: "body_bytes body_text method proto query uri",
     Rpc: "methods",
     RpcReq: "frame is_notification method params",
+    SntpResult: "delay leap offset stratum time_ms",
     Timer: "active",
     WsMessage: "close_code close_reason data flags raw_flags text",
 }
@@ -214,9 +222,11 @@ def test_methods_have_their_signature(cls: type, name: str) -> None:
     assert inspect.Parameter.empty not in extra.values()
 
 
-@pytest.mark.parametrize("cls", [Manager, Connection, HttpMessage, Rpc, RpcReq, Timer, Handler])
+@pytest.mark.parametrize(
+    "cls", [Manager, Connection, HttpMessage, Rpc, RpcReq, SntpResult, Timer, Handler]
+)
 def test_classes_have_no_other_public_members(cls: type) -> None:
-    documented = {*METHODS[cls], *PROPERTIES.get(cls, "").split()} - {"__init__"}
+    documented = {*METHODS.get(cls, ()), *PROPERTIES.get(cls, "").split()} - {"__init__"}
     assert {name for name in dir(cls) if not name.startswith("_")} == documented
 
 

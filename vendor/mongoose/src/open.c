@@ -2,7 +2,7 @@
  *
  * Everything that can be known to be wrong with a URL is refused before a
  * socket exists; a refusal of the system comes back with its errno. */
-#include "internal.h"
+#include "sntp.h"
 
 struct target { /* what a URL asks for */
   struct mgx_url url;
@@ -64,6 +64,7 @@ static int target_parse(const char *url, size_t len, int http, struct target *t,
   if (t->is_udp) t->is_http = false;
   if (mg__streq_nocase(t->url.scheme, "unix")) return target_unix(t, err);
   if (t->url.port < 0) return refuse(err, MGX_EADDR, 0, "the port must be 0..65535");
+  if (!t->url.has_port && mg__streq_nocase(t->url.scheme, "sntp")) t->url.port = MG_SNTP_PORT;
   if (!t->url.has_port && t->url.port == 0) return refuse(err, MGX_EADDR, 0, "no port");
   if (mg_aton(t->url.host, &t->addr)) mg__addr_set_port(&t->addr, (uint16_t) t->url.port);
   return MGX_OK;
@@ -84,14 +85,19 @@ static int bind_socket(const struct mg_os *os, int fd, const struct target *t) {
   return err;
 }
 
+/* Accepted sockets inherit these on Linux and the BSDs. */
+void mg__stream_options(const struct mg_os *os, int fd) {
+  os->setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  os->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
 static int set_options(const struct mg_os *os, int fd, const struct target *t, bool listening,
                        bool reuse_port) {
   int family = t->addr.u.sa.sa_family;
   if (t->is_unix) return 0;
   if (family == AF_INET6) os->setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-  if (!t->is_udp) { /* accepted sockets inherit these on Linux and the BSDs */
-    os->setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    os->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (!t->is_udp) {
+    mg__stream_options(os, fd);
     if (listening) os->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   }
 #ifdef SO_REUSEPORT
@@ -188,6 +194,7 @@ static void connected(struct mg_connection *c) {
   c->is_connecting = false;
   mg__conn_set_deadline(c, 0);
   mg__emit(c, MG_EV_CONNECT);
+  if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
   if (c->is_tls) mg__tls_begin(c);
   if (mg__conn_unsent(c) > 0) mg__conn_dirty(c);
 }
@@ -223,12 +230,11 @@ static void connect_socket(struct mg_connection *c, const struct target *t, int 
     connected(c);
 }
 
-/* The events before the connect itself; false: it is not to be. */
+/* The events before the connect itself; false: it is not to be, or not yet. */
 static bool connect_begins(struct mg_connection *c, const struct target *t) {
   if (!mg__emit(c, MG_EV_OPEN) && c->is_closing) return false;
   if (t->addr.len == 0) {
-    mg__conn_error(c, "cannot resolve '%.*s': only localhost and numeric addresses are supported",
-                   (int) (t->url.host.len < 256 ? t->url.host.len : 256), t->url.host.buf);
+    mg__dial_start(c);
     return false;
   }
   c->rem = t->addr;
@@ -236,14 +242,23 @@ static bool connect_begins(struct mg_connection *c, const struct target *t) {
 }
 
 /* Whom it is to be, for TLS now or later, and with which options; false: OOM. */
-static bool client_tls(struct mg_connection *c, const struct target *t, const struct mgx_open *opts) {
+static bool attach_tls(struct mg_connection *c, const struct target *t, const struct mgx_open *opts) {
   size_t len = t->url.host.len;
+  if (t->is_udp) return true;
   c->name = mg__malloc(len + 1);
   if (c->name == NULL) return false;
   memcpy(c->name, t->url.host.buf, len);
   c->name[len] = '\0';
   c->is_tls = c->is_tls_url = t->url.is_tls;
   return opts->tls == 0 || mg__tls_set(c, mg__tls_ctx(c->mgr, opts->tls), opts->tls_name) == MGX_OK;
+}
+
+/* false: OOM. */
+static bool attach_protocol(struct mg_connection *c, const struct target *t,
+                            const struct mgx_open *opts) {
+  if (opts->ws != NULL) return mg__ws_begin(c, opts->ws);
+  if (opts->sntp) return mg__sntp_attach(c);
+  return !t->is_http || mg__http_attach(c);
 }
 
 static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
@@ -260,12 +275,8 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c = mg__conn_new(mgr);
   if (c != NULL) c->is_client = true;
-  if (c != NULL && !t->is_udp && !client_tls(c, t, opts)) {
-    mg__conn_free(c);
-    c = NULL;
-  }
-  if (c == NULL ||
-      (opts->ws != NULL ? !mg__ws_begin(c, opts->ws) : t->is_http && !mg__http_attach(c))) {
+  if (c == NULL || (t->addr.len == 0 && !mg__dial_new(c, t->url.host, (uint16_t) t->url.port)) ||
+      !attach_tls(c, t, opts) || !attach_protocol(c, t, opts)) {
     if (fd >= 0) mgr->os->close(fd);
     if (c != NULL) mg__conn_free(c);
     return refuse(err, MGX_ENOMEM, 0, "out of memory");
@@ -295,6 +306,13 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     result = refuse(err, MGX_EADDR, 0, "the port must be 1..65535");
   if (result == MGX_OK && t.is_udp && opts->ws != NULL)
     result = refuse(err, MGX_EADDR, 0, "a WebSocket runs over TCP");
+  if (result == MGX_OK && !t.is_udp && opts->sntp)
+    result = refuse(err, MGX_EADDR, 0, "SNTP runs over UDP: sntp://host or udp://host:port");
+  if (result == MGX_OK && t.addr.len == 0 && mg__host_literal(t.url.host, &t.addr))
+    mg__addr_set_port(&t.addr, (uint16_t) t.url.port);
+  if (result == MGX_OK && t.addr.len == 0 && !mg__host_is_name(t.url.host))
+    result = refuse(err, MGX_EADDR, 0, "'%.*s' is neither an address nor a host name",
+                    (int) (t.url.host.len < 128 ? t.url.host.len : 128), t.url.host.buf);
   if (result != MGX_OK) return result;
   mg__lock(mgr);
   if (mgr->is_closed)
