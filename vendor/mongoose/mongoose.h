@@ -583,9 +583,9 @@ int mgx_tls_add_name(struct mg_mgr *mgr, int tls, const char *name, size_t len, 
 
 /* Have a connection speak TLS: its handshake starts when the running event is over; what is
  * sent meanwhile waits. So does what was sent before, unless the two have spoken in plain
- * text already (STARTTLS): then it leaves first. On a listener: its children will; replaces what was given
- * before, for new connections. `name`: of the server, for clients; empty: the host of the URL.
- * MGX_EINVAL (no such context), MGX_EKIND (UDP), MGX_ESTATE (its handshake has begun),
+ * text already (STARTTLS): then it leaves first. On a listener: its children will; replaces
+ * what was given before, for new connections. `name`: of the server, for clients; empty:
+ * the host of the URL. MGX_EINVAL (no such context), MGX_EKIND (UDP), MGX_ESTATE (its handshake has begun),
  * MGX_ENOMEM, MGX_ECLOSED. */
 int mgx_tls_init(struct mg_mgr *mgr, uint64_t conn, int tls, const char *name, size_t len);
 /* Undo mgx_tls_init(). A connection whose handshake has begun is drained: there is no way
@@ -610,6 +610,7 @@ int mgx_tls_info(struct mg_mgr *mgr, uint64_t conn, struct mgx_tls_info *info);
 int64_t mgx_tls_cert(struct mg_mgr *mgr, uint64_t conn, char *buf, size_t cap);
 /* Inside on_tls_step(): ciphertext for the peer. MGX_ESTATE elsewhere; MGX_ENOMEM, MGX_ECLOSED. */
 int mgx_tls_output(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len);
+
 /* ---- SNTP: RFC 4330, RFC 5905 ------------------------------------------ */
 
 /* On a connection opened with `sntp` a request is sent as soon as it is connected. An
