@@ -1021,7 +1021,7 @@ static void test_any_failing_allocation_is_survived(void) {
   long nth = 0;
   while (scenario_under_memory_shortage(nth)) nth++;
   printf("   %ld allocations failed in turn\n", nth);
-  CHECK(nth > 20);
+  CHECK(nth > 10);
 }
 
 static void test_a_library_that_is_not_there_is_told_by_its_name(void) {
