@@ -32,7 +32,8 @@ EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_
     WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
-    Resolver Rpc RpcReq SntpResult SystemCallError Timer WsMessage"""
+    Resolver Rpc RpcReq SntpResult SystemCallError Timer TlsCertificate
+    TlsInfo TlsOpts WsMessage"""
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
     "base64_decode": "data",
