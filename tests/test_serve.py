@@ -272,7 +272,7 @@ def test_it_serves_over_tls_with_a_certificate(folder: Path) -> None:
 
 
 def test_certificates_that_cannot_be_used_are_told(folder: Path) -> None:
-    cert, key = localhost()
+    key = localhost().key
     code, errors = refused("serve", str(folder), "--port=0", f"--tls-cert={key}")
     assert (code, errors.count("\n")) == (1, 1)
     assert errors.startswith("mongoose_py serve: tls: ")

@@ -6,6 +6,12 @@
  * question for a name ends the library's work, and begins it again with the answer. */
 #include "tls.h"
 
+/* Errors of anybody on this thread wait in one queue, and would be taken for ours. To look
+ * costs less than to clear. */
+static void forget_errors(const struct mg_openssl *ssl) {
+  if (ssl->ERR_peek_error() != 0) ssl->ERR_clear_error();
+}
+
 /* ---- the BIO ----------------------------------------------------------------------- */
 
 static void retry(BIO *bio, int what) {
@@ -191,7 +197,7 @@ static bool engine_begin(struct mg_connection *c) {
   const struct mg_openssl *ssl = mg__openssl();
   struct mg_tls *t = c->tls;
   BIO *bio;
-  ssl->ERR_clear_error();
+  forget_errors(ssl);
   t->ssl = ssl->SSL_new(t->ctx->ssl);
   bio = t->ssl == NULL ? NULL : ssl->BIO_new(ssl->method);
   if (bio == NULL || ssl->SSL_set_ex_data(t->ssl, 0, c) != 1) {
@@ -279,7 +285,7 @@ static int engine_handshake(struct mg_connection *c) {
   struct mg_tls *t = c->tls;
   for (;;) {
     int n, err;
-    ssl->ERR_clear_error();
+    forget_errors(ssl);
     n = ssl->SSL_do_handshake(t->ssl);
     if (n == 1) return check_resumed(c) ? 1 : -1;
     err = ssl->SSL_get_error(t->ssl, n);
@@ -289,7 +295,7 @@ static int engine_handshake(struct mg_connection *c) {
     }
     if (err != MG_OSSL_ERROR_WANT_X509_LOOKUP || t->was_asked) {
       describe(c, err);
-      ssl->ERR_clear_error();
+      forget_errors(ssl);
       return -1;
     }
     if (!ask_name(c)) return 0; /* closing */
@@ -303,7 +309,11 @@ static ssize_t engine_recv(struct mg_connection *c, char *buf, size_t len) {
   struct mg_tls *t = c->tls;
   int n, err;
   if (t->is_ended) return 0;
-  ssl->ERR_clear_error();
+  if (t->is_drained && t->socket_result > 0 && !ssl->SSL_has_pending(t->ssl)) {
+    t->has_more = false; /* that was all, and asking would only say so */
+    return -EAGAIN;
+  }
+  forget_errors(ssl);
   n = ssl->SSL_read(t->ssl, buf, len > INT_MAX ? INT_MAX : (int) len);
   if (n > 0) {
     t->has_more = true; /* until it says no */
@@ -321,11 +331,11 @@ static ssize_t engine_recv(struct mg_connection *c, char *buf, size_t len) {
   }
   if (t->socket_result <= 0) {
     t->is_cut = t->socket_result == 0 || t->socket_result == -ECONNRESET;
-    ssl->ERR_clear_error();
+    forget_errors(ssl);
     return t->is_cut ? -ECONNRESET : t->socket_result;
   }
   describe(c, err);
-  ssl->ERR_clear_error();
+  forget_errors(ssl);
   return -EPROTO;
 }
 
@@ -336,7 +346,7 @@ static ssize_t engine_send(struct mg_connection *c, const char *data, size_t len
   while (done < len) {
     size_t left = len - done;
     int n, err;
-    ssl->ERR_clear_error();
+    forget_errors(ssl);
     n = ssl->SSL_write(t->ssl, data + done, left > MG_TLS_RECORD ? MG_TLS_RECORD : (int) left);
     if (n > 0) {
       done += (size_t) n;
@@ -346,7 +356,7 @@ static ssize_t engine_send(struct mg_connection *c, const char *data, size_t len
     if (done > 0) break; /* says it again when it is asked next */
     if (err == MG_OSSL_ERROR_WANT_READ || err == MG_OSSL_ERROR_WANT_WRITE) return -EAGAIN;
     describe(c, err);
-    ssl->ERR_clear_error();
+    forget_errors(ssl);
     return -EPROTO;
   }
   return (ssize_t) done;
@@ -354,9 +364,9 @@ static ssize_t engine_send(struct mg_connection *c, const char *data, size_t len
 
 static void engine_shutdown(struct mg_connection *c) {
   const struct mg_openssl *ssl = mg__openssl();
-  ssl->ERR_clear_error();
+  forget_errors(ssl);
   ssl->SSL_shutdown(c->tls->ssl);
-  ssl->ERR_clear_error();
+  forget_errors(ssl);
 }
 
 static void engine_free(struct mg_connection *c) {
@@ -395,7 +405,7 @@ void mg__tls_engine_info(const struct mg_tls *t, struct mgx_tls_info *info) {
   cert = ssl->get_peer_certificate(t->ssl);
   info->has_cert = cert != NULL;
   ssl->X509_free(cert);
-  ssl->ERR_clear_error();
+  forget_errors(ssl);
 }
 
 int64_t mg__tls_engine_cert(const struct mg_tls *t, char *buf, size_t cap) {
@@ -405,6 +415,6 @@ int64_t mg__tls_engine_cert(const struct mg_tls *t, char *buf, size_t cap) {
   unsigned char *to = (unsigned char *) buf;
   if (len > 0 && (size_t) len <= cap) ssl->i2d_X509(cert, &to);
   ssl->X509_free(cert);
-  ssl->ERR_clear_error();
+  forget_errors(ssl);
   return len < 0 ? 0 : len;
 }
