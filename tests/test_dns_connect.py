@@ -411,12 +411,7 @@ def test_without_a_taker_of_the_addresses_a_client_connects_all_the_same(
 
 
 def test_another_loop_learns_how_long_it_may_wait(name_server: StartServer) -> None:
-    seen = Recorder()
-    options = {"timeout": 0.5, "attempts": 1}
-    with Manager(
-        seen, poller="epoll", resolver=resolver(name_server(silent), **options)
-    ) as manager:
-        manager.fileno()
+    with Manager(resolver=resolver(name_server(silent), timeout=0.5)) as manager:
         manager.connect("tcp://a.test:1")
         manager.poll(0)
         timeout = manager.next_timeout()

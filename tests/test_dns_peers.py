@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Callable
@@ -90,10 +90,14 @@ def program(name: str) -> str | None:
 
 
 def free_port() -> int:
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is free for UDP and TCP right now."""
+    while True:
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp:
+            udp.bind(("127.0.0.1", 0))
+            port: int = udp.getsockname()[1]
+            with closing(socket.socket()) as tcp, suppress(OSError):
+                tcp.bind(("127.0.0.1", port))
+                return port
 
 
 @contextmanager
@@ -103,40 +107,38 @@ def server(name: str) -> Iterator[str]:
     if path is None:
         pytest.skip(f"{name} is not installed")
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as log:
-        port = free_port()
-        command = COMMANDS[name](Path(directory), port)
-        process = subprocess.Popen([path, *command[1:]], stdout=log, stderr=log)
-        try:
-            wait_until_it_answers(process, port)
-            yield f"127.0.0.1:{port}"
-        except AssertionError:
-            log.seek(0)
-            print(log.read().decode())
-            raise
-        finally:
-            process.kill()
-            process.wait(DEADLINE)
+        for _ in range(5):  # somebody else may have taken the port
+            port = free_port()
+            command = COMMANDS[name](Path(directory), port)
+            process = subprocess.Popen([path, *command[1:]], stdout=log, stderr=log)
+            try:
+                if answers(process, port):
+                    yield f"127.0.0.1:{port}"
+                    return
+            finally:
+                process.kill()
+                process.wait(DEADLINE)
+        log.seek(0)
+        raise AssertionError(log.read().decode())
 
 
-def wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
+def answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until a server answers; tell whether it did, or ended instead."""
     deadline = monotonic() + DEADLINE
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
         probe.connect(("127.0.0.1", port))
         probe.settimeout(0.05)
-        while True:
-            assert process.poll() is None, "it ended at once"
+        while process.poll() is None:
             assert monotonic() < deadline, "it does not answer"
             try:
                 probe.send(query_wire(1, "one.test", A))
-                probe.recv(512)
-                return
+                return bool(probe.recv(512))
             except ConnectionRefusedError:
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(0.05)
-                except subprocess.TimeoutExpired:
-                    continue
             except socket.timeout:
                 continue
+    return False
 
 
 @pytest.fixture(scope="module", params=list(COMMANDS))
