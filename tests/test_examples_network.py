@@ -1,0 +1,188 @@
+"""The examples about TCP, UDP, DNS and SNTP do what their docstrings say."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import time
+from datetime import datetime
+
+import pytest
+from exampletalk import listening, run, serving
+from programs import DEADLINE, Program
+from sntppackets import Packet, Server
+
+NAME = "network/sntp_client.py"
+
+
+def test_tcp_line_server_answers_lines_wherever_the_reads_end() -> None:
+    with serving("network/tcp_line_server.py") as (program, port):
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+            replies = client.makefile("rb")
+            client.sendall(b"one\ntw")
+            assert replies.readline() == b"ONE\n"  # so "tw" has been read and kept
+            client.sendall(b"o\n\nlast\n")
+            assert [replies.readline() for _ in range(3)] == [b"TWO\n", b"\n", b"LAST\n"]
+            replies.close()
+        program.stop()
+
+
+def test_tcp_line_server_sends_an_endless_line_away() -> None:
+    with serving("network/tcp_line_server.py") as (program, port):
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+            client.sendall(b"x" * 1025)
+            replies = client.makefile("rb")
+            assert replies.read() == b"LINE TOO LONG\n"
+            replies.close()
+        program.stop()
+
+
+def test_udp_listener_prints_and_acknowledges_each_datagram() -> None:
+    with serving("network/udp_listener.py") as (program, port):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(DEADLINE)
+            client.connect(("127.0.0.1", port))
+            for datagram in (b"hello\n", b"", b"\xff\0"):
+                client.send(datagram)
+                assert client.recv(100) == b"%d bytes\n" % len(datagram)
+                address = f"127.0.0.1:{client.getsockname()[1]}"
+                program.line(re.escape(f"{address} {datagram!r}"))
+        program.stop()
+
+
+# -- echoes -----------------------------------------------------------------
+
+
+def test_tcp_echo_server_sends_back_each_piece_once() -> None:
+    with listening("network/tcp_echo_server.py", "--server", scheme="tcp") as (program, port):
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+            program.line("^server: somebody came$")
+            for piece in (b"a", b"bb", b"\0\xff"):
+                client.sendall(piece)
+                assert client.recv(100) == piece
+                program.line(re.escape(f"server: got {piece!r}"))
+        program.line("^server: closed$")
+        assert program.stop() == "server: closed\nstopped\n"  # the listener
+
+
+def test_the_tcp_echo_client_hangs_up_when_it_has_its_words_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(DEADLINE)
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        words = ["--client", "--connect", url]
+        with Program("network/tcp_echo_server.py", *words) as program:
+            conn = server.accept()[0]
+            with conn:
+                conn.settimeout(DEADLINE)
+                greeting = conn.recv(100)
+                conn.sendall(greeting[:5])
+                conn.sendall(greeting[5:])
+                program.line(re.escape(f"client: got {greeting!r}"))
+                assert conn.recv(100) == b""
+            program.line("^client: closed$")
+            assert program.stop() == "stopped\n"
+
+
+def test_the_udp_echo_client_closes_its_socket_when_it_has_its_words_back() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.settimeout(DEADLINE)
+        server.bind(("127.0.0.1", 0))
+        url = f"udp://127.0.0.1:{server.getsockname()[1]}"
+        words = ["--client", "--connect", url]
+        with Program("network/udp_echo_server.py", *words) as program:
+            greeting, client = server.recvfrom(100)
+            server.sendto(greeting, client)
+            program.line(re.escape(f"client: got {greeting!r}"))
+            program.line("^client: closed$")
+            assert program.stop() == "stopped\n"
+
+
+def test_udp_echo_server_sends_back_each_datagram_by_itself() -> None:
+    with listening("network/udp_echo_server.py", "--server", scheme="udp") as (program, port):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(DEADLINE)
+            client.connect(("127.0.0.1", port))
+            for _ in range(3):
+                client.send(b"one")
+                client.send(b"two")
+                assert [client.recv(100), client.recv(100)] == [b"one", b"two"]
+        assert program.stop().count("server: got b'one'\n") == 3
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_an_echo_server_and_its_client_share_a_loop(scheme: str) -> None:
+    kind = socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"{scheme}://localhost:{taken.getsockname()[1]}"
+    words = ["--listen", url, "--connect", url]
+    with Program(f"network/{scheme}_echo_server.py", *words) as program:
+        lines = {program.line("(.*)")[1] for _ in range(4 if scheme == "udp" else 6)}
+        assert "server: got b'Hello from the client!'" in lines
+        assert "client: got b'Hello from the client!'" in lines
+        assert "client: closed" in lines
+        assert program.stop().endswith("stopped\n")
+
+
+# -- dns_client -------------------------------------------------------------
+
+
+def test_dns_client_prints_addresses_and_ends_with_once() -> None:
+    words = ["--hostname", "localhost", "--once"]
+    assert run("network/dns_client.py", *words) == (0, "found 127.0.0.1\n", "")
+    words = ["--hostname", "[::1]", "--once"]
+    assert run("network/dns_client.py", *words) == (0, "found ::1\n", "")
+
+
+def test_dns_client_says_when_there_is_no_such_name() -> None:
+    code, output, errors = run("network/dns_client.py", "--hostname", "no.invalid", "--once")
+    assert (code, output) == (1, "")
+    assert "there is no such name" in errors
+
+
+def test_dns_client_looks_a_name_up_again_and_again() -> None:
+    words = ["--hostname", "localhost", "--interval", "0.05"]
+    with Program("network/dns_client.py", *words) as program:
+        for _ in range(3):
+            program.line("^found 127.0.0.1$")
+        program.stop()
+
+
+# -- sntp_client ------------------------------------------------------------
+
+
+def test_sntp_client_prints_the_time_and_how_far_this_machine_is_off() -> None:
+    with Server() as server, Program(NAME, "--server", server.url, "--once") as program:
+        server.tell(server.asked(), 1_704_067_200)
+        line = program.line(
+            r"^2024-01-01T00:00:0\d\.\d{3}\+00:00 17040672\d{5} this clock is \d+\.\d{3} s fast, "
+            r"within \d\.\d{3} s; booted (\S+)$"
+        )
+        before = 1_704_067_200 - datetime.fromisoformat(line[1]).timestamp()
+        assert abs(before - time.clock_gettime(time.CLOCK_BOOTTIME)) < DEADLINE
+        assert program.finish() == (0, "", "")
+
+
+def test_sntp_client_goes_on_after_an_answer_that_is_of_no_use() -> None:
+    words = ["--server", "", "--interval", "0.05"]
+    with Server() as server:
+        words[1] = server.url
+        with Program(NAME, *words) as program:
+            server.say(Packet(server.asked(), 1, 1, leap=3))
+            for day in range(3):
+                server.tell(server.asked(), 1_704_067_200 + day * 86400)
+                program.line(f"^2024-01-0{day + 1}T")
+            program.process.send_signal(signal.SIGINT)
+            code, output, errors = program.finish()
+    assert code == 0
+    assert output.startswith("last synchronisation: 2024-01-03T00:00:0")
+    assert errors == "SNTP: the server's clock is not synchronized\n"
+
+
+def test_sntp_client_fails_when_the_server_refuses() -> None:
+    with Server() as server, Program(NAME, "--server", server.url, "--once") as program:
+        server.say(Packet(server.asked(), 0, 0, stratum=0, reference=b"DENY", leap=3))
+        code, output, errors = program.finish()
+    assert (code, output) == (1, "")
+    assert "DENY" in errors
