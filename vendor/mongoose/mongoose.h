@@ -133,7 +133,7 @@ struct mgx_mqtt_event {
   uint8_t ack;     /* CONNACK: its code; else the (first) reason code, 0 when it has none */
   uint8_t version; /* 4 (3.1.1) or 5; in a CONNECT of another version what that says */
   bool session_present; /* CONNACK */
-  bool wanted;     /* in the handler's mask: MG_EV_MQTT_OPEN comes even when it is not */
+  bool wanted;     /* in the handler's mask; see on_mqtt */
 };
 
 /* An address in text form. */
@@ -169,7 +169,8 @@ struct mgx_callbacks {
    * the (first) frame: FIN 0x80, RSV1 0x40 when compressed, opcode below. Text is
    * UTF-8 unless compressed; a close frame is well-formed. */
   void (*on_ws)(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
-  /* MG_EV_MQTT_OPEN (always, wanted or not), MG_EV_MQTT_MSG, MG_EV_MQTT_CMD. */
+  /* MG_EV_MQTT_OPEN, MG_EV_MQTT_MSG, MG_EV_MQTT_CMD. On clients MG_EV_MQTT_OPEN and the
+   * MG_EV_MQTT_CMD of a SUBACK and an UNSUBACK come always, wanted or not. */
   void (*on_mqtt)(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event);
   /* MG_EV_RESOLVE: best address first. */
   void (*on_resolve)(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
@@ -249,8 +250,10 @@ size_t mgx_mgr_conns(struct mg_mgr *mgr, uint64_t *ids, size_t cap);
 /* Send `Date` in the answers of the HTTP server (default true). */
 void mgx_mgr_set_date(struct mg_mgr *mgr, bool on);
 
-/* Beside the events in a mask: MG_EV_READ comes only where it carries data. */
-enum { MGX_READ_WITH_DATA_SHIFT = 31 };
+enum { /* beside the events in a mask */
+  MGX_MQTT_NO_PUBLISH_CMD_SHIFT = 30, /* a PUBLISH gives MG_EV_MQTT_MSG only */
+  MGX_READ_WITH_DATA_SHIFT = 31       /* MG_EV_READ comes only where it carries data */
+};
 
 /* Handlers: what the binding calls a handler is a number and two event masks
  * (bit 1 << MG_EV_...) to the core: one for the connections it is set on, one
