@@ -56,3 +56,10 @@ def log_untaken_error(number: int, message: str) -> None:
     import logging  # as above
 
     logging.getLogger(LOGGER).warning("connection %d: %s", number, message)
+
+
+def log_warning(text: str) -> None:
+    """Log what the caller had better know, and cannot be told otherwise."""
+    import logging  # as above
+
+    logging.getLogger(LOGGER).warning("%s", text)
