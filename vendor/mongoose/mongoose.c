@@ -34,3 +34,6 @@
 #include "src/ws_codec.c"
 #include "src/ws_handshake.c"
 #include "src/ws.c"
+#include "src/mqtt_match.c"
+#include "src/mqtt_props.c"
+#include "src/mqtt_codec.c"
