@@ -93,7 +93,41 @@ def mqtt_match(topic_filter: str, topic: str) -> bool:
 # -- what a handler is given ------------------------------------------------
 
 
-class MqttWill:
+class _WithProperties:
+    """Shows the properties that :meth:`_properties` finds."""
+
+    __slots__ = ()
+
+    def _properties(self) -> list[tuple[int, Any]]:
+        raise NotImplementedError
+
+    def properties(self) -> list[dict[str, Any]]:
+        """Return the properties of version 5 in the order they came in, 2.2.2.
+
+        Of each ``id`` (its identifier), ``iv`` (its number, or 0), ``val`` (its text; the
+        second one of a pair) and ``key`` (the first text of a pair). Undecodable bytes of
+        binary data become lone surrogates in ``val``.
+        """
+        return [_as_dict(number, value) for number, value in self._properties()]
+
+    def properties_by_name(self) -> dict[str, Any]:
+        """Return the properties of version 5 as ``properties=`` takes them.
+
+        Names are those of the specification, in lower case with underscores. Values are
+        ``int``, ``str`` or ``bytes`` as their type says; of ``user_property`` a list of
+        pairs, of ``subscription_identifier`` a list of numbers.
+        """
+        found: dict[str, Any] = {}
+        for number, value in self._properties():
+            name = _BY_NUMBER[number][0]
+            if number in (_USER_PROPERTY, _SUBSCRIPTION_IDENTIFIER):
+                found.setdefault(name, []).append(value)
+            else:
+                found[name] = value
+        return found
+
+
+class MqttWill(_WithProperties):
     """What a client asks to be published when it is lost, 3.1.2.5.
 
     Attributes:
@@ -101,30 +135,25 @@ class MqttWill:
         message: Payload.
         qos: 0 to 2.
         retain: Whether it is to be retained.
-        properties: As :meth:`MqttMessage.properties` gives them.
     """
 
-    __slots__ = ("message", "properties", "qos", "retain", "topic")
+    __slots__ = ("_block", "message", "qos", "retain", "topic")
 
-    def __init__(
-        self,
-        topic: str,
-        message: bytes,
-        qos: int,
-        retain: bool,
-        properties: list[dict[str, Any]],
-    ) -> None:
+    def __init__(self, topic: str, message: bytes, qos: int, retain: bool, block: bytes) -> None:
         self.topic = topic
         self.message = message
         self.qos = qos
         self.retain = retain
-        self.properties = properties
+        self._block = block
 
     def __repr__(self) -> str:
         return f"<MqttWill {self.topic!r} qos={self.qos} retain={self.retain}>"
 
+    def _properties(self) -> list[tuple[int, Any]]:
+        return _read_properties(_Reader(self._block))
 
-class MqttMessage:
+
+class MqttMessage(_WithProperties):
     """An MQTT packet, as given to a handler.
 
     A view on the receive buffer: what is not asked for is not decoded. It is valid
@@ -175,35 +204,6 @@ class MqttMessage:
         """The whole packet as it came."""
         raw = self._raw
         return b"" if raw is None else _unpack(raw.packet, raw.packet_len)
-
-    def properties(self) -> list[dict[str, Any]]:
-        """Return the properties of version 5 in the order they came in, 2.2.2.
-
-        Of each ``id`` (its identifier), ``iv`` (its number, or 0), ``val`` (its text; the
-        second one of a pair) and ``key`` (the first text of a pair). Undecodable bytes of
-        binary data become lone surrogates in ``val``; :meth:`get_property` gives bytes.
-        """
-        return [_as_dict(number, value) for number, value in self._properties()]
-
-    def get_property(self, name: str, default: Any = None) -> Any:
-        """Return a property of version 5 by its name, ``"content_type"``.
-
-        Args:
-            name: As in the specification, in lower case with underscores.
-            default: For a property that is not there.
-
-        Returns:
-            ``int``, ``str`` or ``bytes`` as its type says; of ``user_property`` a list of
-            pairs, of ``subscription_identifier`` a list of numbers.
-
-        Raises:
-            ValueError: If there is no property of this name.
-        """
-        wanted = _number_of(name)
-        values = [value for number, value in self._properties() if number == wanted]
-        if not values:
-            return default
-        return values if wanted in (_USER_PROPERTY, _SUBSCRIPTION_IDENTIFIER) else values[0]
 
     def _properties(self) -> list[tuple[int, Any]]:
         raw = self._raw
@@ -367,9 +367,12 @@ class _Reader:
         self.data = data
         self.at = 0
 
+    def take(self, count: int) -> bytes:
+        self.at += count
+        return self.data[self.at - count : self.at]
+
     def number(self, width: int) -> int:
-        self.at += width
-        return int.from_bytes(self.data[self.at - width : self.at], "big")
+        return int.from_bytes(self.take(width), "big")
 
     def varint(self) -> int:
         value = shift = 0
@@ -381,9 +384,7 @@ class _Reader:
             shift += 7
 
     def binary(self) -> bytes:
-        size = self.number(2)
-        self.at += size
-        return self.data[self.at - size : self.at]
+        return self.take(self.number(2))
 
     def text(self) -> str:
         return self.binary().decode()
@@ -404,18 +405,13 @@ class _Connect:
         self.clean = flags & 2 != 0
         self.keepalive = reader.number(2)
         if five:
-            reader.at += reader.varint()
+            reader.take(reader.varint())
         self.client_id = reader.text()
         self.will: MqttWill | None = None
         if flags & 4:
-            properties = []
-            if five:
-                size = reader.varint()
-                block = _Reader(reader.data[reader.at : reader.at + size])
-                reader.at += size
-                properties = [_as_dict(*one) for one in _read_properties(block)]
+            block = reader.take(reader.varint()) if five else b""
             topic, message = reader.text(), reader.binary()
-            self.will = MqttWill(topic, message, flags >> 3 & 3, flags & 0x20 != 0, properties)
+            self.will = MqttWill(topic, message, flags >> 3 & 3, flags & 0x20 != 0, block)
         self.username = reader.text() if flags & 0x80 else None
         self.password = reader.binary() if flags & 0x40 else None
 

@@ -104,7 +104,7 @@ class MqttSession:
         return f"<{type(self).__name__} {self._number} {self.state} pending={self.pending}>"
 
     def __del__(self) -> None:
-        if lib is not None and getattr(self, "_number", 0):
+        if lib is not None and getattr(self, "_number", None):
             lib.mgx_mqtt_session_free(self._mgr, self._number)
 
     def _info(self) -> Any:
