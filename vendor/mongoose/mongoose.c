@@ -37,3 +37,7 @@
 #include "src/mqtt_match.c"
 #include "src/mqtt_props.c"
 #include "src/mqtt_codec.c"
+#include "src/mqtt_session.c"
+#include "src/mqtt_send.c"
+#include "src/mqtt_open.c"
+#include "src/mqtt.c"

@@ -187,7 +187,8 @@ static void accepted(struct mg_connection *listener, int fd, const struct mg_soc
   c->is_unix = listener->is_unix;
   c->is_tls = listener->is_tls;
   mg__conn_set_handler(c, listener->handler);
-  if (listener->accept_http && !mg__http_attach(c)) {
+  if ((listener->accept_http && !mg__http_attach(c)) ||
+      (listener->accept_mqtt && !mg__mqtt_attach(c))) {
     mg__conn_free(c);
     return;
   }

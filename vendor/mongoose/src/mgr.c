@@ -89,6 +89,12 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
   return done;
 }
 
+bool mg__emit_mqtt(struct mg_connection *c, int ev, const struct mgx_mqtt_event *event) {
+  emit_begin(c);
+  c->mgr->cb->on_mqtt(c->mgr->tag, c->id, ev, event);
+  return emit_end(c);
+}
+
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
@@ -369,6 +375,7 @@ static void mgr_release(struct mg_mgr *mgr) {
   mg__timers_free(mgr);
   mg__heap_free(&mgr->deadlines);
   mg__idmap_free(&mgr->by_id);
+  mg__mqtt_sessions_free(mgr);
   mg__pool_free(&mgr->pool);
   mg__free(mgr->http_scratch);
   mgr->http_scratch = NULL;

@@ -4,7 +4,8 @@
  * mqtt_props.c    the properties of version 5.0
  * mqtt_codec.c    packets: bytes in, a verdict out, and back
  * mqtt_session.c  messages of QoS 1 and 2 on their way, what outlives a connection
- * mqtt_send.c     what the user sends
+ * mqtt_send.c     what the user sends, and acknowledgements
+ * mqtt_open.c     how a connection comes to speak MQTT: CONNECT and CONNACK
  * mqtt.c          a connection: what the peer sends, and what happens by itself
  *
  * Sections are those of MQTT 5.0; what 3.1.1 has differently is said. */
@@ -88,6 +89,7 @@ uint32_t mg__mqtt_prop_number(struct mg_str props, uint8_t id, uint32_t otherwis
 
 struct mg_mqtt_packet {
   struct mgx_mqtt_event event; /* but for `wanted`, and an alias is not resolved */
+  uint64_t seen;               /* properties: a bit for each identifier */
   uint16_t alias;              /* of a PUBLISH; 0: none */
 };
 
@@ -126,5 +128,147 @@ size_t mg__mqtt_publish_write(const struct mg_mqtt_publish *publish, int version
 
 size_t mg__mqtt_connect_length(const struct mgx_mqtt_connect *fields);
 size_t mg__mqtt_connect_write(const struct mgx_mqtt_connect *fields, char *to);
+
+/* ---- mqtt_session.c ------------------------------------------------------------ */
+
+enum { /* where a message is on its way, section 4.3 */
+  MG_MQTT_WAITS,    /* not sent on this connection */
+  MG_MQTT_SENT,     /* PUBLISH was sent */
+  MG_MQTT_RELEASED, /* QoS 2: PUBREC has come */
+  MG_MQTT_OTHER,    /* a SUBSCRIBE or UNSUBSCRIBE: holds its identifier */
+};
+
+struct mg_mqtt_out { /* what has a packet identifier of ours */
+  struct mg_link link; /* in one of the session's lists */
+  uint16_t id;
+  uint8_t state, flags; /* flags of the PUBLISH, but for DUP */
+  bool is_repeat;       /* it was sent on an earlier connection */
+  bool is_kept;         /* the bytes below are there */
+  uint16_t topic_len;
+  uint32_t props_len, data_len;
+  char bytes[]; /* topic, properties, payload */
+};
+
+struct mg_mqtt_session {
+  uint64_t id;                /* 0: it belongs to its connection */
+  struct mg_connection *conn; /* that has it, or NULL */
+  bool is_freed;              /* to be forgotten when that ends */
+  struct mg_link queue;       /* messages in order: those SENT, then those that WAIT */
+  struct mg_link released;    /* messages RELEASED, in the order of that */
+  struct mg_link others;
+  struct mg_link *next;       /* the first in queue that WAITS, or &queue */
+  struct mg_mqtt_out **by_id; /* at id & id_mask; large enough that no two collide */
+  size_t id_mask;
+  uint16_t last_id;
+  size_t in_use;              /* identifiers */
+  size_t pending;             /* messages */
+  uint64_t bytes;             /* of limits.mqtt_queue */
+  uint32_t quota;             /* how many more may be sent: section 4.9 */
+  uint8_t *received;          /* a bit for each identifier of the peer's that awaits PUBREL */
+  size_t num_received;
+};
+
+void mg__mqtt_session_init(struct mg_mqtt_session *s);
+/* Forget everything in it. */
+void mg__mqtt_session_clear(struct mg_mqtt_session *s);
+struct mg_mqtt_session *mg__mqtt_session(struct mg_mgr *mgr, uint64_t id); /* NULL: no such one */
+/* Give it to a connection that has none but its own / take it away again. */
+void mg__mqtt_session_attach(struct mg_mqtt_session *s, struct mg_connection *c);
+void mg__mqtt_session_detach(struct mg_connection *c);
+/* The connection is open: send what is left. `present`: the peer has kept its part too. */
+void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present);
+/* Send what waits, as far as quota and send queue go. */
+void mg__mqtt_session_pump(struct mg_mqtt_session *s);
+/* Send a message of QoS 1 or 2, now or later. Its identifier or MGX_E... */
+int mg__mqtt_session_publish(struct mg_mgr *mgr, struct mg_mqtt_session *s,
+                             struct mg_mqtt_publish *publish);
+/* An identifier for a SUBSCRIBE or UNSUBSCRIBE, or MGX_E...; given back by
+ * mg__mqtt_session_answered(). */
+int mg__mqtt_session_take_id(struct mg_mqtt_session *s);
+void mg__mqtt_session_answered(struct mg_mqtt_session *s, uint16_t id);
+/* PUBACK, PUBREC, PUBCOMP have come. False: no message of that identifier is at that point. */
+bool mg__mqtt_session_puback(struct mg_mqtt_session *s, uint16_t id);
+bool mg__mqtt_session_pubrec(struct mg_mqtt_session *s, uint16_t id, bool refused);
+bool mg__mqtt_session_pubcomp(struct mg_mqtt_session *s, uint16_t id);
+/* The other direction: a PUBLISH of QoS 2 has come. 1: a new one; 0: a repeated one; MGX_ENOMEM. */
+int mg__mqtt_session_receive(struct mg_mqtt_session *s, uint16_t id);
+bool mg__mqtt_session_release(struct mg_mqtt_session *s, uint16_t id); /* PUBREL; false: unknown */
+size_t mg__mqtt_session_waiting(const struct mg_mqtt_session *s);
+
+/* ---- a connection ---------------------------------------------------------------- */
+
+struct mg_mqtt {
+  struct mg_mqtt_session *session; /* `own`, or one that outlives the connection */
+  struct mg_mqtt_session own;
+  uint8_t version;    /* 0: a server connection before CONNECT; else what that says */
+  bool is_open;       /* CONNACK with code 0 */
+  bool may_publish;   /* ... or before it, on 3.1.1 clients whose session is empty */
+  bool awaits_connack;
+  bool is_clean;      /* clients: what CONNECT said */
+  bool disconnect_sent;
+  bool is_told;       /* of the packet in front MG_EV_MQTT_CMD is left to do */
+  bool is_partial;    /* recv ends in a packet */
+  bool is_held;       /* the packet in front waits for our CONNACK */
+  uint16_t keepalive; /* seconds */
+  /* What the peer has announced. */
+  uint16_t receive_maximum, alias_maximum;
+  uint8_t maximum_qos;
+  bool retain_available;
+  uint32_t packet_maximum; /* 0: none */
+  /* What we have announced. */
+  uint16_t our_receive_maximum, our_alias_maximum;
+  uint32_t our_packet_maximum; /* 0: none */
+  struct mg_str *aliases; /* the peer's: [our_alias_maximum + 1], NULL before the first; owned */
+  size_t alias_bytes;
+  uint64_t since;    /* ms: of the wait for CONNECT or CONNACK; 0: it has not begun */
+  uint64_t heard_at; /* ms: when the peer last sent something, */
+  uint64_t sent_at;  /* ... when we did, */
+  uint64_t ping_at;  /* ... and when we asked whether it is there; 0: no question is open */
+  struct mg_iobuf early; /* clients: packets that wait for CONNACK */
+};
+static inline struct mg_mqtt *mg__mqtt(const struct mg_connection *c) { return c->proto_data; }
+
+static inline struct mg_str mg__mqtt_str(const char *s, size_t len) {
+  return (struct mg_str){s, len};
+}
+
+/* mqtt_send.c */
+/* Queue a packet. 0, MGX_EPEER (too large), MGX_ELIMIT, MGX_ENOMEM. */
+int mg__mqtt_send(struct mg_connection *c, const struct mg_mqtt_form *form);
+int mg__mqtt_send_publish(struct mg_connection *c, struct mg_mqtt_publish *publish);
+/* What stands against publishing this: 0, MGX_EPEER, MGX_EINVAL. */
+int mg__mqtt_may_publish(const struct mg_connection *c, const struct mg_mqtt_publish *publish);
+/* PUBACK, PUBREC, PUBREL, PUBCOMP; a reason of 0 is left out. When it does not fit the
+ * connection is failed. */
+bool mg__mqtt_send_ack(struct mg_connection *c, int cmd, uint16_t id, int reason);
+int mg__mqtt_send_disconnect(struct mg_connection *c, int reason, struct mg_str props);
+/* Room for a packet of n bytes in the send queue or, `early`, where it waits for CONNACK;
+ * then take note of it. */
+int mg__mqtt_room(struct mg_connection *c, size_t n, bool early);
+void mg__mqtt_wrote(struct mg_connection *c, struct mg_iobuf *io, size_t n);
+bool mg__mqtt_props_ok(const struct mg_mqtt *m, int cmd, struct mg_str props);
+
+/* How calls begin and end. The connection if it can send now what the given sides send, or
+ * an error. Locks in any case. */
+enum { MG_MQTT_ON_CLIENTS = 1, MG_MQTT_ON_SERVERS = 2 };
+int mg__mqtt_enter(struct mg_mgr *mgr, uint64_t conn, unsigned sides, struct mg_connection **c);
+static inline int mg__mqtt_leave(struct mg_mgr *mgr, int result) {
+  mg__unlock(mgr);
+  return result;
+}
+
+/* mqtt_open.c */
+int mg__mqtt_send_connack(struct mg_connection *c, int code, bool present, struct mg_str props);
+/* CONNACK with code 0 has come, or was sent: what waited for it leaves, the session goes on. */
+void mg__mqtt_open(struct mg_connection *c, bool present);
+/* Take note of what the peer, or this side, announces by the properties of its CONNECT or
+ * CONNACK. */
+void mg__mqtt_heed(struct mg_mqtt *m, struct mg_str props);
+void mg__mqtt_announced(struct mg_mqtt *m, struct mg_str props);
+
+/* mqtt.c */
+extern const struct mg_proto mg__proto_mqtt;
+/* Set the deadline that the connection's state asks for. */
+void mg__mqtt_set_deadline(struct mg_connection *c);
 
 #endif

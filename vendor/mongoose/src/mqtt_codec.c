@@ -326,6 +326,7 @@ int64_t mg__mqtt_parse(const char *buf, size_t len, int version, uint64_t max,
       (r.in.bad || mg__mqtt_left(&r.in) > 0))
     reason = mqtt_bad(why, MG_MQTT_MALFORMED, "a packet of another length than it says");
   if (reason != MG_MQTT_OK) return -reason;
+  it.seen = r.seen;
   *packet = it;
   return (int64_t) it.event.packet_len;
 }
