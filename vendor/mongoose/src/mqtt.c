@@ -376,7 +376,8 @@ static uint64_t mqtt_silent_since(const struct mg_connection *c, const struct mg
   return c->is_client && m->sent_at < m->heard_at ? m->sent_at : m->heard_at;
 }
 
-void mg__mqtt_set_deadline(struct mg_connection *c) {
+/* When on_timeout() has something to do; 0: never. */
+static uint64_t mqtt_due(const struct mg_connection *c) {
   const struct mgx_limits *limits = &c->mgr->limits;
   const struct mg_mqtt *m = mg__mqtt(c);
   uint64_t at = 0, patience = mqtt_patience(c, m);
@@ -389,8 +390,10 @@ void mg__mqtt_set_deadline(struct mg_connection *c) {
   if (m->is_partial && limits->body_timeout_ms != 0 &&
       (at == 0 || m->heard_at + limits->body_timeout_ms < at))
     at = m->heard_at + limits->body_timeout_ms;
-  mg__conn_set_deadline(c, at);
+  return c->is_draining ? 0 : at; /* the end has time-outs of its own */
 }
+
+void mg__mqtt_set_deadline(struct mg_connection *c) { mg__conn_set_deadline(c, mqtt_due(c)); }
 
 static void mqtt_too_silent(struct mg_connection *c, struct mg_mqtt *m) {
   struct mg_mqtt_form ping = {MQTT_CMD_PINGREQ << 4, false, {"", 0}, {"", 0}, {"", 0}};
@@ -409,11 +412,12 @@ static void mqtt_too_silent(struct mg_connection *c, struct mg_mqtt *m) {
 static void mqtt_on_timeout(struct mg_connection *c) {
   const struct mgx_limits *limits = &c->mgr->limits;
   struct mg_mqtt *m = mg__mqtt(c);
-  uint64_t now = c->mgr->now;
+  uint64_t now = c->mgr->now, due;
   if (c->is_paused || m->is_held) m->heard_at = now; /* it is us who do not listen */
-  mg__mqtt_set_deadline(c);
-  if (c->deadline == 0 || c->deadline > now) return;
-  if (mqtt_is_opening(c, m) && now - m->since >= limits->mqtt_connect_timeout_ms)
+  due = mqtt_due(c);
+  if (due == 0 || due > now)
+    mg__conn_set_deadline(c, due);
+  else if (mqtt_is_opening(c, m) && now - m->since >= limits->mqtt_connect_timeout_ms)
     mg__conn_error(c, "MQTT: no %s for %llu ms (mqtt_connect_timeout)",
                    c->is_client || m->version != 0 ? "CONNACK" : "CONNECT",
                    (unsigned long long) limits->mqtt_connect_timeout_ms);

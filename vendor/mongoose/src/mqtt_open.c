@@ -151,9 +151,10 @@ static int mqtt_connack(struct mg_connection *c, int code, bool present, struct 
   struct mg_mqtt *m = mg__mqtt(c);
   struct mg_mqtt_session *s = mg__mqtt_session(c->mgr, session);
   bool known = m->version == 4 || m->version == 5;
+  int most = m->version >= 5 ? 255 : 5, least_bad = m->version >= 5 ? 0x80 : 1;
   int err;
   if (!m->awaits_connack) return MGX_ESTATE;
-  if (code < 0 || code > 255 || (code != 0 && (present || session != 0)) ||
+  if (code < 0 || code > most || (code > 0 && code < least_bad) || (code != 0 && (present || session != 0)) ||
       (session != 0 && s == NULL) || (code == 0 && !known) ||
       !mg__mqtt_props_ok(m, MQTT_CMD_CONNACK, props))
     return MGX_EINVAL;

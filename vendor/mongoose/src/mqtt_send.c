@@ -262,6 +262,16 @@ int mgx_mqtt_pong(struct mg_mgr *mgr, uint64_t conn) {
   return mg__mqtt_leave(mgr, err);
 }
 
+/* Sections 3.9.3 and 3.11.3; 3.1.1 has no codes in UNSUBACK, and one for all failures. */
+static bool mqtt_codes_ok(int cmd, int version, const char *codes, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    unsigned code = (uint8_t) codes[i];
+    bool ok = cmd == MQTT_CMD_SUBACK ? code <= 2 : code == 0 || code == 0x11;
+    if (!ok && (code < 0x80 || (version == 4 && code > 0x80))) return false;
+  }
+  return count > 0;
+}
+
 int mgx_mqtt_suback(struct mg_mgr *mgr, uint64_t conn, int cmd, uint16_t id, const char *codes,
                     size_t count, const char *props, size_t props_len) {
   char head[2] = {(char) (id >> 8), (char) id};
@@ -271,7 +281,8 @@ int mgx_mqtt_suback(struct mg_mgr *mgr, uint64_t conn, int cmd, uint16_t id, con
   int err = mg__mqtt_enter(mgr, conn, MG_MQTT_ON_SERVERS, &c);
   if (err != MGX_OK) return mg__mqtt_leave(mgr, err);
   if (!mg__mqtt(c)->is_open) return mg__mqtt_leave(mgr, MGX_ESTATE);
-  if ((cmd != MQTT_CMD_SUBACK && cmd != MQTT_CMD_UNSUBACK) || id == 0 || count == 0 ||
+  if ((cmd != MQTT_CMD_SUBACK && cmd != MQTT_CMD_UNSUBACK) || id == 0 ||
+      !mqtt_codes_ok(cmd, mg__mqtt(c)->version, codes, count) ||
       !mg__mqtt_props_ok(mg__mqtt(c), cmd, form.props))
     return mg__mqtt_leave(mgr, MGX_EINVAL);
   form.has_props = mg__mqtt(c)->version == 5;

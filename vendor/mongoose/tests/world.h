@@ -11,13 +11,15 @@ static struct world {
   char log[65536]; /* "7:OPEN 7:ACCEPT 7:READ(abc) ..." in order */
   size_t len;
   int first; /* of the last MG_EV_WS_MSG or MG_EV_WS_CTL */
+  const struct mgx_mqtt_event *packet; /* of the running MQTT event */
   /* Called for every event, after it was written down; may be NULL. */
   void (*react)(uint64_t conn, int ev, const char *data, size_t n);
 } world;
 
 static const char *event_names[] = {"ERROR", "OPEN",  "POLL",  "RESOLVE",   "CONNECT",
                                     "ACCEPT", "TLS_HS", "READ", "WRITE",     "CLOSE",
-                                    "HTTP_HDRS", "HTTP_MSG", "WS_OPEN", "WS_MSG", "WS_CTL", "", "", "", "", "WAKEUP"};
+                                    "HTTP_HDRS", "HTTP_MSG", "WS_OPEN", "WS_MSG", "WS_CTL",
+                                    "MQTT_CMD", "MQTT_MSG", "MQTT_OPEN", "", "WAKEUP"};
 
 static void note(uint64_t conn, int ev, const char *data, size_t n) {
   int room = (int) (sizeof(world.log) - world.len), used;
@@ -64,6 +66,19 @@ static void world_ws(uint32_t tag, uint64_t conn, int ev, int first, const char 
   world.first = first;
   note(conn, ev, data, n);
 }
+/* MQTT_CMD(3), MQTT_MSG(topic), MQTT_OPEN(0); the event itself is in world.packet. */
+static void world_mqtt(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event) {
+  char number[12];
+  (void) tag;
+  world.packet = event;
+  if (!event->wanted) return;
+  snprintf(number, sizeof(number), "%d", ev == MG_EV_MQTT_OPEN ? event->ack : event->cmd);
+  if (ev == MG_EV_MQTT_MSG)
+    note(conn, ev, event->topic, event->topic_len);
+  else
+    note(conn, ev, number, strlen(number));
+  world.packet = NULL;
+}
 static void world_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *a, size_t n) {
   (void) tag;
   CHECK(n == 1);
@@ -84,9 +99,9 @@ static const struct mgx_callbacks world_callbacks = {
     .on_event = world_event,     .on_events = world_events,    .on_data = world_data,
     .on_http = world_http,       .on_http_batch = world_batch, .on_ws_open = world_ws_open,
     .on_ws = world_ws,           .on_resolve = world_resolve,  .on_close = world_close,
-    .on_timer = world_timer,     .on_log = world_log};
+    .on_timer = world_timer,     .on_log = world_log,          .on_mqtt = world_mqtt};
 
-static const uint32_t all_events = ~(1u << MG_EV_POLL | 1u << MGX_READ_WITH_DATA_SHIFT);
+static const uint32_t all_events = (1u << MG_EV_USER) - 1 - (1u << MG_EV_POLL);
 
 /* NULL when memory is short. */
 static struct mg_mgr *world_open(const struct mgx_limits *limits, int poller) {
@@ -134,7 +149,7 @@ static bool world_until(const char *text) {
   return false;
 }
 
-static int world_send(uint64_t conn, const char *text) {
+static inline int world_send(uint64_t conn, const char *text) {
   return mgx_send(world.mgr, conn, text, strlen(text), NULL);
 }
 
