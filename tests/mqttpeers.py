@@ -138,12 +138,18 @@ def free_port() -> int:
 
 
 class Mosquitto:
-    """A running mosquitto with a configuration of its own."""
+    """A running mosquitto with a configuration of its own.
 
-    def __init__(self, folder: Path, *lines: str) -> None:
+    Args:
+        folder: Where it can keep files.
+        lines: More lines for its configuration.
+        port: Where to listen; 0: at a free port.
+    """
+
+    def __init__(self, folder: Path, *lines: str, port: int = 0) -> None:
         assert MOSQUITTO is not None
         for _ in range(5):  # somebody else may take the port in between
-            self.port = free_port()
+            self.port = port or free_port()
             config = folder / f"mosquitto-{self.port}.conf"
             settings = [
                 f"listener {self.port} 127.0.0.1",
@@ -152,6 +158,7 @@ class Mosquitto:
                 "log_type all",
                 "max_queued_messages 0",
                 "set_tcp_nodelay true",
+                "user root",  # else it cannot read what pytest's folders hold, started as root
                 *lines,
             ]
             config.write_text("\n".join(settings) + "\n")

@@ -28,7 +28,7 @@ from mongoose_py import (
     MqttMessage,
 )
 
-Opened = tuple[Connection, Peer]
+ROOM = (0x27, Limits().recv_buffer)  # the largest packet we take: we say so
 
 
 class Listener(Recorder):
@@ -113,7 +113,7 @@ def test_connect_of_version_5_has_properties_and_those_of_the_will(
         keepalive=65535,
         password=b"\xff\0",
         version=5,
-        properties=((0x21, 10), (0x26, ("a", "b")), (0x26, ("a", "c")), (0x11, 3600)),
+        properties=((0x21, 10), (0x26, ("a", "b")), (0x26, ("a", "c")), (0x11, 3600), ROOM),
         will=mp.Will("last/will", properties=((0x18, 5), (0x03, "text"))),
     )
 
@@ -139,9 +139,9 @@ def test_a_session_of_version_5_is_kept_for_good_unless_told_otherwise(
 ) -> None:
     _, _, peer = dialled(client_id="a", clean_session=False, version=5)
     connect = peer.packet()
-    assert (connect.clean, connect.properties) == (False, ((0x11, 0xFFFFFFFF),))
+    assert (connect.clean, connect.properties) == (False, ((0x11, 0xFFFFFFFF), ROOM))
     _, _, peer = dialled(client_id="a", clean_session=False, version=5, session_expiry=7)
-    assert peer.packet().properties == ((0x11, 7),)
+    assert peer.packet().properties == ((0x11, 7), ROOM)
 
 
 def test_credentials_may_stand_in_the_url(make_manager: Callable[..., Manager]) -> None:
@@ -775,8 +775,9 @@ def test_a_server_that_breaks_the_protocol_is_left(opened: Callable[..., Any], w
         (b"\x30\x04\0\x01a\x01", 0x81),  # properties cut off
         (b"\x30\x06\0\x01a\x02\x23\x00", 0x81),
         (mp.encode(mp.Publish("a", b"", properties=((0x23, 1),)), 5), 0x94),  # none announced
-        (mp.encode(mp.Publish("a", b"", properties=((0x21, 1),)), 5), 0x82),
+        (mp.encode(mp.Publish("a", b"", properties=((0x21, 1),)), 5), 0x81),
         (b"\x30\x06\0\x02\xc3\x28\0\0", 0x81),
+        (mp.encode(mp.Publish("a", b"", properties=((0x01, 1),) * 2), 5), 0x82),
         (b"\x30\xff\xff\xff\x7f", 0x95),
     ],
     ids=lambda value: value.hex() if isinstance(value, bytes) else hex(value),

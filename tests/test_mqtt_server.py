@@ -69,9 +69,17 @@ def listening(make_manager: Callable[..., Manager]) -> Iterator[Callable[..., An
         yield listen
 
 
+ROOM = (0x27, Limits().recv_buffer)  # the largest packet we take: we say so
+
+
+def welcome(peer: Peer, present: bool = False) -> None:
+    """Read the CONNACK."""
+    assert peer.packet() == mp.Connack(0, present, (ROOM,) if peer.version == 5 else ())
+
+
 def welcomed(client: Callable[..., Peer], version: int = 4, **fields: Any) -> Peer:
     peer = client(version, **fields)
-    assert peer.packet() == mp.Connack()
+    welcome(peer)
     return peer
 
 
@@ -159,7 +167,7 @@ def test_a_connack_of_version_5_has_properties(listening: Callable[..., Any]) ->
     server = Server(lambda conn, m: conn.mqtt_connack(0, False, answer))
     server.welcome = False
     _, client = listening(server)
-    assert client(5, client_id="").packet() == mp.Connack(0, False, ((0x12, "x"), (0x13, 5)))
+    assert client(5, client_id="").packet() == mp.Connack(0, False, ((0x12, "x"), (0x13, 5), ROOM))
 
 
 @pytest.mark.parametrize(
@@ -516,10 +524,10 @@ def test_a_session_sends_again_what_was_not_acknowledged(
         server.session.mqtt_pub("a", "6", 0)
     assert server.session.pending == 5
     with client(version, clean=False) as peer:
-        assert peer.packet() == mp.Connack(0, True)
+        welcome(peer, present=True)
         assert peer.packets(5) == [
-            mp.Publish("a", b"1", 1, ids[0], dup=True),
             mp.Ack(mp.PUBREL, ids[1]),
+            mp.Publish("a", b"1", 1, ids[0], dup=True),
             mp.Publish("a", b"3", 2, ids[2], dup=True),
             mp.Publish("a", b"4", 1, ids[3], dup=True),
             mp.Publish("a", b"5", 1, later),
@@ -552,7 +560,7 @@ def test_a_second_connection_takes_the_session_over(
     number = server.session.mqtt_pub("a", "x", 1)
     first.packet()
     second = client(version, clean=False)
-    assert second.packet() == mp.Connack(0, True)
+    welcome(second, present=True)
     assert second.packet() == mp.Publish("a", b"x", 1, number, dup=True)
     said = first.until_the_end()
     assert said == ([mp.Disconnect(0x8E)] if version == 5 else [])
