@@ -27,6 +27,9 @@ size_t mgpy_on_http_batch(uint32_t tag, const uint64_t *conns,
 void mgpy_on_ws_open(uint32_t tag, uint64_t conn, const struct mgx_http_event *event);
 void mgpy_on_ws(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
 void mgpy_on_mqtt(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event);
+void mgpy_on_sntp(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result);
+size_t mgpy_on_ws_batch(uint32_t tag, const uint64_t *conns, const uint8_t *firsts,
+                        const uint32_t *ends, const char *data, size_t count);
 void mgpy_on_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
 void mgpy_on_close(uint32_t tag, uint64_t conn, int wanted);
 void mgpy_on_timer(uint32_t tag, uint64_t timer, int active);
@@ -52,6 +55,8 @@ static const struct mgx_callbacks mgpy_callbacks = {{
   .on_ws_open = mgpy_on_ws_open,
   .on_ws = mgpy_on_ws,
   .on_mqtt = mgpy_on_mqtt,
+  .on_sntp = mgpy_on_sntp,
+  .on_ws_batch = mgpy_on_ws_batch,
   .on_resolve = mgpy_on_resolve,
   .on_close = mgpy_on_close,
   .on_timer = mgpy_on_timer,

@@ -1,4 +1,4 @@
-r"""Serve and speak HTTP, WebSocket, MQTT, TCP and UDP from one event loop written in C.
+r"""Serve and speak HTTP, WebSocket, MQTT, SNTP, TCP and UDP from one event loop in C.
 
 ::
 
@@ -14,7 +14,10 @@ r"""Serve and speak HTTP, WebSocket, MQTT, TCP and UDP from one event loop writt
 """
 
 from mongoose_py.__about__ import __version__
+from mongoose_py.base64 import base64_decode, base64_encode
+from mongoose_py.clock import millis
 from mongoose_py.connection import Connection
+from mongoose_py.dns import Resolver
 from mongoose_py.errors import AddressError, ConnectionClosed, Error, SystemCallError
 from mongoose_py.events import (
     MG_EV_ACCEPT,
@@ -41,6 +44,7 @@ from mongoose_py.events import (
     event_name,
 )
 from mongoose_py.handler import Handler
+from mongoose_py.hashes import crc32, hmac_sha256, md5, sha1, sha256
 from mongoose_py.http import HttpMessage
 from mongoose_py.json import json_get, json_get_bool, json_get_long, json_get_num, json_get_str
 from mongoose_py.limits import Limits
@@ -70,6 +74,9 @@ from mongoose_py.mqtt import (
 from mongoose_py.mqtt_session import MqttClientSession, MqttSession, Reconnect
 from mongoose_py.multipart import http_parse_multipart
 from mongoose_py.params import http_var
+from mongoose_py.random import random_bytes, random_str
+from mongoose_py.rpc import Rpc, RpcReq
+from mongoose_py.sntp import SntpResult
 from mongoose_py.timer import Timer
 from mongoose_py.url import (
     url_encode,
@@ -143,11 +150,19 @@ __all__ = [
     "MqttSession",
     "MqttWill",
     "Reconnect",
+    "Resolver",
+    "Rpc",
+    "RpcReq",
+    "SntpResult",
     "SystemCallError",
     "Timer",
     "WsMessage",
     "__version__",
+    "base64_decode",
+    "base64_encode",
+    "crc32",
     "event_name",
+    "hmac_sha256",
     "http_parse_multipart",
     "http_var",
     "json_get",
@@ -158,7 +173,13 @@ __all__ = [
     "log_get",
     "log_set",
     "match",
+    "md5",
+    "millis",
     "mqtt_match",
+    "random_bytes",
+    "random_str",
+    "sha1",
+    "sha256",
     "url_encode",
     "url_host",
     "url_is_ssl",

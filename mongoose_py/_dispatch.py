@@ -25,6 +25,8 @@ from mongoose_py.events import (
     MG_EV_MQTT_MSG,
     MG_EV_MQTT_OPEN,
     MG_EV_RESOLVE,
+    MG_EV_SNTP_TIME,
+    MG_EV_WS_MSG,
     MG_EV_WS_OPEN,
 )
 from mongoose_py.http import ReceivedMessage
@@ -38,10 +40,11 @@ if TYPE_CHECKING:
     from mongoose_py.manager import Manager
 
 _WANTS_ERROR = 1 << MG_EV_ERROR
+_WANTS_WS_MSG = 1 << MG_EV_WS_MSG
 
 # Weak, so that a manager nobody holds goes away and takes its sockets with it.
 managers: dict[int, weakref.ref[Manager]] = {}
-DRAINED, CLOSED = 1, 2  # Connection._ended; 0: neither
+PAUSED, DRAINED, CLOSED = -1, 1, 2  # Connection._ended; 0: none of them
 kept: dict[int, BaseException] = {}  # by thread: C is entered and left on the same one
 
 _buffer = ffi.buffer
@@ -245,7 +248,7 @@ def mgpy_on_http_batch(tag: int, numbers: Any, events: Any, count: int) -> int:
             conn = conns[number]
         except KeyError:
             conn = manager._adopt(number)
-        if conn._ended:  # by the handler of another one, a moment ago
+        if conn._ended > 0:  # by the handler of another one, a moment ago
             continue
         target = conn._target
         try:
@@ -319,6 +322,71 @@ def mgpy_on_ws(tag: int, number: int, ev: int, first: int, data: Any, size: int)
         message.raw_flags = 0
 
 
+def _outside_ws_batch(
+    kind: type[BaseException], exc: BaseException, traceback: TracebackType | None
+) -> int:
+    """Keep an exception like :func:`_outside`; return how many messages were delivered."""
+    names: dict[str, Any] = traceback.tb_frame.f_locals if traceback is not None else {}
+    _outside(kind, exc, traceback)
+    delivered: int = names.get("done", 0)
+    return delivered
+
+
+@ffi.def_extern(onerror=_outside_ws_batch)  # type: ignore[untyped-decorator]
+def mgpy_on_ws_batch(tag: int, numbers: Any, firsts: Any, ends: Any, data: Any, count: int) -> int:
+    """Deliver the short messages of a turn, those of a connection together; return how many."""
+    manager: Any = managers[tag]()
+    conns = manager._conns
+    limits = _unpack(ends, count)
+    text = _unpack(data, limits[-1])
+    conn: Any = None
+    target: Any = None
+    fn: Any = None
+    method: Any = None
+    last = done = start = 0
+    for number, first, end in zip(_unpack(numbers, count), _unpack(firsts, count), limits):
+        if number != last:
+            last = number
+            try:
+                conn = conns[number]
+            except KeyError:
+                conn = manager._adopt(number)
+        if conn._target is not target:  # most connections have the same one
+            target = conn._target
+            fn = target.fn
+            method = target.with_data[MG_EV_WS_MSG] if fn is None else None
+            if not target.mask & _WANTS_WS_MSG:  # a handler has just set it
+                fn, method = None, _nobody
+        if conn._ended:  # by a handler, a moment ago
+            if conn._ended == PAUSED:
+                break
+            start = end
+            done += 1
+            continue
+        message = WsMessage()
+        message.data = text[start:end]
+        message.raw_flags = first
+        start = end
+        try:
+            if fn is None:
+                method(conn, message)
+            else:
+                fn(conn, MG_EV_WS_MSG, message)
+        except BaseException as exc:
+            failed(manager, exc, conn, MG_EV_WS_MSG)
+            if kept:  # the loop is to be left; the others come in its next turn
+                return done + 1
+        finally:
+            message.data = b""
+            message.raw_flags = 0
+        done += 1
+    return done
+
+
+def _nobody(conn: Connection, message: object) -> None:
+    """Stand in for the method of a handler that does not take the event."""
+
+
 def _ws_fail(manager: Manager, number: int, exc: Unacceptable) -> None:
     """End a connection whose peer sent what C could not look into."""
     text = str(exc).encode()
@@ -354,6 +422,16 @@ def mgpy_on_mqtt(tag: int, number: int, ev: int, packet: Any) -> None:
         failed(manager, exc, conn, ev)
     finally:
         message._raw = None
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_sntp(tag: int, number: int, result: Any) -> None:
+    """Deliver the time; the rest of the result is asked for."""
+    manager = _manager(tag)
+    if manager is None:
+        return
+    conn = manager._conns.get(number) or manager._adopt(number)
+    _deliver(manager, conn, MG_EV_SNTP_TIME, result.time_ms)
 
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]

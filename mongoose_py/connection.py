@@ -19,6 +19,7 @@ from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.errors import ConnectionClosed, failure
 from mongoose_py.handler import check_handler
 from mongoose_py.mqtt_session import MqttClientSession, MqttSession, publish_failure
+from mongoose_py.sntp import SntpResult
 from mongoose_py.websocket import WEBSOCKET_OP_CLOSE, WEBSOCKET_OP_TEXT
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _ws_send = lib.mgx_ws_send
 _mqtt_pub = lib.mgx_mqtt_pub
 _EKIND: int = lib.MGX_EKIND
 _MORE: int = lib.MGX_WS_MORE
+_UTF8: int = lib.MGX_WS_UTF8
 _DEFLATED: int = lib.MGX_WS_DEFLATED
 
 
@@ -79,7 +81,7 @@ class Connection:
     )
 
     _id: int  # 0 once closed
-    _ended: int  # DRAINED or CLOSED once that was asked for: a batch in hand is cut short
+    _ended: int  # PAUSED, DRAINED, CLOSED when that was asked for: a batch in hand is cut short
     _mgr: Any  # struct mg_mgr *
     _core: int  # keeps what _mgr points at
     _manager: weakref.ref[Manager]
@@ -275,7 +277,7 @@ class Connection:
         """Close once everything queued has been sent."""
         number = self._id
         if number:
-            self._ended = self._ended or _dispatch.DRAINED
+            self._ended = max(self._ended, _dispatch.DRAINED)
             lib.mgx_drain(self._mgr, number)
 
     def error(self, message: str) -> None:
@@ -289,6 +291,43 @@ class Connection:
         self._ended = _dispatch.CLOSED
         self._check(lib.mgx_conn_error(self._mgr, number, text, len(text)), "error")
 
+    def resolve(self, url: str) -> None:
+        """Look up the host of *url*; nothing else happens to this connection.
+
+        ``MG_EV_RESOLVE`` on it tells the addresses as a list of ``(ip, port, is_ipv6)``,
+        best first. ``MG_EV_ERROR`` tells that there are none; the connection stays open. An
+        address, ``localhost`` and names below it are told inside this call, others later.
+        Several names may be looked up at a time; what is known first comes first. On a TCP
+        listener :attr:`remote_addr` becomes the first address.
+
+        Args:
+            url: ``tcp://example.com:80``, ``example.com:80``, ``example.com``. The port is
+                the URL's, that of its scheme, or 0.
+
+        Raises:
+            AddressError: If *url* is malformed.
+            ConnectionClosed: If the connection is closed.
+        """
+        if not isinstance(url, str):
+            raise TypeError(f"url must be str, not {type(url).__name__}")
+        address = url.encode("utf-8", "surrogateescape")
+        number = self._open_id()
+        err = ffi.new(_ERROR)
+        code = lib.mgx_resolve(self._mgr, number, address, len(address), err)
+        if code < 0 or _kept:
+            causes = {lib.MGX_EADDR: ffi.string(err.text).decode("utf-8", "replace")}
+            self._check(code, f"Failed to resolve {url!r}", causes)
+
+    def resolve_cancel(self) -> None:
+        """Forget what :meth:`resolve` has begun: no event will tell of it.
+
+        The look-up that belongs to ``connect()`` goes on; :meth:`close` ends it.
+
+        Raises:
+            ConnectionClosed: If the connection is closed.
+        """
+        self._check(lib.mgx_resolve_cancel(self._mgr, self._open_id()), "resolve_cancel")
+
     def pause(self) -> None:
         """Stop reading, so that the peer has to wait; :attr:`is_full` is ``True`` meanwhile.
 
@@ -296,6 +335,7 @@ class Connection:
             ConnectionClosed: If the connection is closed.
         """
         number = self._open_id()
+        self._ended = self._ended or _dispatch.PAUSED
         self._check(lib.mgx_pause(self._mgr, number, True), "pause")
 
     def resume(self) -> None:
@@ -305,6 +345,8 @@ class Connection:
             ConnectionClosed: If the connection is closed.
         """
         number = self._open_id()
+        if self._ended == _dispatch.PAUSED:
+            self._ended = 0
         self._check(lib.mgx_pause(self._mgr, number, False), "resume")
 
     def _open_id(self) -> int:
@@ -576,6 +618,36 @@ class Connection:
         code = lib.mgx_http_stream_body(self._mgr, number)
         self._check(code, "stream_body", causes)
 
+    # -- SNTP ---------------------------------------------------------------
+
+    def sntp_request(self) -> None:
+        """Ask the SNTP server again; see ``Manager.sntp_connect()``.
+
+        While a request is under way, the first one included, this one waits for its answer.
+
+        Raises:
+            Error: If this is not an SNTP connection.
+            SystemCallError: If the system refused the datagram.
+            ConnectionClosed: If the connection is closed.
+        """
+        number = self._open_id()
+        err = ffi.new(_ERROR)
+        code = lib.mgx_sntp_request(self._mgr, number, err)
+        causes = {
+            _ESYSTEM: ffi.string(err.text).decode("utf-8", "replace"),
+            lib.MGX_EKIND: "not an SNTP connection",
+        }
+        self._check(code, "sntp_request", causes, err.sys)
+
+    @property
+    def sntp_result(self) -> SntpResult | None:
+        """The last answer of the SNTP server; ``None``: there was none yet."""
+        number = self._id
+        raw = ffi.new("struct mgx_sntp_result *")
+        if not number or lib.mgx_sntp_result(self._mgr, number, raw) < 0:
+            return None
+        return SntpResult(raw)
+
     # -- WebSocket ----------------------------------------------------------
 
     def ws_upgrade(
@@ -641,15 +713,17 @@ class Connection:
                 order; or ``Limits.send_backlog`` stands against it. Nothing was sent.
             ConnectionClosed: If the connection is closed, or a close frame was sent.
         """
+        how = 0 if fin else _MORE
         if type(data) is str and op == WEBSOCKET_OP_TEXT:
             payload = data.encode()
+            how |= _UTF8
         else:
             payload = data if type(data) is bytes else as_bytes(data)
         number = self._id
         if not number:
             raise ConnectionClosed("Connection has been closed")
         if self._deflate is None or not fin or not 1 <= op <= 2:  # text or binary
-            code = _ws_send(self._mgr, number, payload, len(payload), op, 0 if fin else _MORE)
+            code = _ws_send(self._mgr, number, payload, len(payload), op, how)
         else:
             code = self._send_deflated(self._deflate, payload, op)
         if code or _kept:

@@ -39,7 +39,10 @@ class Handler:
     """
 
     def on_error(self, conn: Connection, message: str) -> None:
-        """``MG_EV_ERROR``: it failed, *message* says why. ``on_close`` follows."""
+        """``MG_EV_ERROR``: it failed, *message* says why.
+
+        ``on_close`` follows, but for what :meth:`Connection.resolve` could not find.
+        """
 
     def on_open(self, conn: Connection) -> None:
         """``MG_EV_OPEN``: the connection exists; inside ``listen()`` and ``connect()``."""
@@ -48,7 +51,7 @@ class Handler:
         """``MG_EV_POLL``: once per turn of the loop."""
 
     def on_resolve(self, conn: Connection, addresses: list[tuple[str, int, bool]]) -> None:
-        """``MG_EV_RESOLVE``: ``(ip, port, is_ipv6)`` of the peer, best first."""
+        """``MG_EV_RESOLVE``: ``(ip, port, is_ipv6)`` of a host, best first."""
 
     def on_connect(self, conn: Connection) -> None:
         """``MG_EV_CONNECT``: an outbound connection is there."""
@@ -99,6 +102,9 @@ class Handler:
         A callable gets this event for every packet, behind the one of its own.
         """
 
+    def on_sntp_time(self, conn: Connection, time_ms: int) -> None:
+        """``MG_EV_SNTP_TIME``: milliseconds since 1970; more in ``conn.sntp_result``."""
+
     def on_wakeup(self, conn: Connection, data: bytes) -> None:
         """``MG_EV_WAKEUP``: *data* was given to ``Manager.wakeup()`` for *conn*."""
 
@@ -118,6 +124,7 @@ _WITH_DATA = {
     events.MG_EV_MQTT_OPEN: "on_mqtt_open",
     events.MG_EV_MQTT_MSG: "on_mqtt_message",
     events.MG_EV_MQTT_CMD: "on_mqtt_command",
+    events.MG_EV_SNTP_TIME: "on_sntp_time",
     events.MG_EV_WAKEUP: "on_wakeup",
 }
 _WITHOUT_DATA = {

@@ -34,7 +34,11 @@ class Limits:
         body_timeout: Seconds without progress in a body, or in sending to a peer that
             does not read.
         keepalive_timeout: Seconds a connection may be idle between two requests.
-        connect_timeout: Seconds a TCP connect may take.
+        connect_timeout: Seconds a TCP connect may take, to whichever address of a host.
+        dns_timeout: Seconds a host name may take to be looked up, all servers included.
+        dns_queries: Host names that are looked up at a time; others wait.
+        dns_cache: Answers of name servers that are kept, two per name, for as long as
+            they say but an hour at most; 0: none.
         ws_message: Bytes of a WebSocket message, compressed and not; above it the peer is
             sent close code 1009. ``None``: as *recv_buffer*.
         ws_close_timeout: Seconds from our close frame to the end of the connection.
@@ -48,6 +52,7 @@ class Limits:
             :class:`~mongoose_py.Error`.
         mqtt_connect_timeout: Seconds an MQTT client may take from being accepted to its
             CONNECT, and a server from our CONNECT to its CONNACK; then ``MG_EV_ERROR``.
+        sntp_timeout: Seconds from an SNTP request to its answer; then ``MG_EV_ERROR``.
         wakeup_payload: Bytes of one ``wakeup()``; above it ``ValueError``.
         wakeup_queue: Bytes of all wake-ups that wait for delivery; above it ``wakeup()``
             returns ``False``.
@@ -69,6 +74,9 @@ class Limits:
     body_timeout: float = 60.0
     keepalive_timeout: float = 75.0
     connect_timeout: float = 10.0
+    dns_timeout: float = 3.0
+    dns_queries: int = 32
+    dns_cache: int = 256
     ws_message: int | None = None
     ws_close_timeout: float = 5.0
     ws_idle_timeout: float = 0.0
@@ -76,6 +84,7 @@ class Limits:
     mqtt_packet: int | None = None
     mqtt_queue: int = 64 * 1024 * 1024
     mqtt_connect_timeout: float = 30.0
+    sntp_timeout: float = 3.0
     wakeup_payload: int = 16 * 1024 * 1024
     wakeup_queue: int = 256 * 1024 * 1024
     connections: int | None = None

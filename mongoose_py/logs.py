@@ -63,3 +63,10 @@ def log_warning(text: str) -> None:
     import logging  # as above
 
     logging.getLogger(LOGGER).warning("%s", text)
+
+
+def log_exception(doing: str, exc: BaseException) -> None:
+    """Log an exception that has nobody else to go to, with its traceback."""
+    import logging  # as above
+
+    logging.getLogger(LOGGER).error("%s: %s", doing, exc, exc_info=exc)

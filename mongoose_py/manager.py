@@ -21,6 +21,7 @@ from mongoose_py import _dispatch, mqtt, websocket
 from mongoose_py._args import Data, as_bytes
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.connection import Connection
+from mongoose_py.dns import Resolver
 from mongoose_py.errors import Error, SystemCallError, failure
 from mongoose_py.handler import Target, check_handler, event_masks
 from mongoose_py.http import header_lines, request_text
@@ -99,6 +100,7 @@ class Manager:
         answer_500: Whether a request whose handler raised is answered 500 and its
             connection closed. Otherwise it is left as it is.
         send_date: Whether the HTTP server's answers have a ``Date``.
+        resolver: How host names are looked up. Default: as the system's files say.
 
     Raises:
         TypeError: If *handler* cannot be one.
@@ -118,6 +120,7 @@ class Manager:
         poller: str | None = None,
         answer_500: bool = True,
         send_date: bool = True,
+        resolver: Resolver | None = None,
     ) -> None:
         check_handler(handler)
         for hook in (error_handler, on_exception):
@@ -125,6 +128,8 @@ class Manager:
                 raise TypeError(f"error handlers must be callable, not {type(hook).__name__}")
         if not isinstance(limits, (Limits, type(None))):
             raise TypeError(f"limits must be Limits, not {type(limits).__name__}")
+        if not isinstance(resolver, (Resolver, type(None))):
+            raise TypeError(f"resolver must be a Resolver, not {type(resolver).__name__}")
         if poller not in _POLLERS:
             raise ValueError(f"poller must be 'epoll' or 'poll', not {poller!r}")
         default = Target(None, handler, event_masks(handler, events))
@@ -151,6 +156,8 @@ class Manager:
         _dispatch.managers[self._tag] = self._ref
         lib.mgx_handler_set(self._mgr, 0, default.mask, default.accepted_mask)
         lib.mgx_mgr_set_date(self._mgr, bool(send_date))
+        if resolver is not None:
+            self._check(resolver._set(self._mgr), "Failed to set the resolver")
         self._wakeup_id = self._new_wakeup() if enable_wakeup else 0
 
     def _new_mgr(self, poller: int) -> Any:
@@ -357,11 +364,12 @@ class Manager:
     ) -> Connection:
         """Start to connect to *url* and return the connection at once.
 
-        ``MG_EV_CONNECT`` tells success, ``MG_EV_ERROR`` failure. Nothing is sent by
-        itself; the URL's path is for ``request()`` to repeat.
+        ``MG_EV_RESOLVE`` tells the addresses of a host name, best first; they are tried
+        in this order (:rfc:`8305`). ``MG_EV_CONNECT`` tells success, ``MG_EV_ERROR``
+        failure. Nothing is sent by itself; the URL's path is for ``request()`` to repeat.
 
         Args:
-            url: As for :meth:`listen`, with a numeric address or ``localhost``.
+            url: As for :meth:`listen`, with an address or a host name.
             handler: ``None``: the manager's.
             http: Whether to speak HTTP; ``None``: when the scheme says so.
             events: The only events the handler wants. Default: all; see
@@ -451,6 +459,35 @@ class Manager:
         request = ffi.new("struct mgx_ws_request *", (head, accept, protocols, compression))
         options = {"http": lib.MGX_HTTP_OFF, "ws": request}
         return self._open(lib.mgx_connect, "connect to", url, handler, events, "", options)
+
+    def sntp_connect(
+        self,
+        url: str,
+        handler: AnyHandler | None = None,
+        *,
+        events: Iterable[int] | None = None,
+    ) -> Connection:
+        """Ask an SNTP server for the time and return the connection at once.
+
+        The first request (:rfc:`4330`, :rfc:`5905`) is sent by itself, further ones by
+        ``Connection.sntp_request()``. Each answer is ``MG_EV_SNTP_TIME``, with milliseconds
+        since 1970; ``MG_EV_ERROR`` tells that there was none for ``Limits.sntp_timeout``, or
+        why it is of no use. No clock is set.
+
+        Args:
+            url: ``sntp://192.0.2.1``, port 123, or ``udp://192.0.2.1:123``.
+            handler: ``None``: the manager's.
+            events: The only events the handler wants. Default: all; see
+                :class:`Manager`.
+
+        Raises:
+            AddressError: If *url* is malformed, or another kind of URL.
+            SystemCallError: If the system has no descriptor left.
+            Error: If the manager is closed.
+        """
+        options = {"http": lib.MGX_HTTP_OFF, "sntp": True}
+        doing = "connect to SNTP server"
+        return self._open(lib.mgx_connect, doing, url, handler, events, "", options)
 
     def ws_broadcast(
         self, conns: Iterable[Connection], data: Data, op: int = websocket.WEBSOCKET_OP_TEXT

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 
 from mongoose_py import Connection, HttpMessage, Manager, event_name
 
+pytest_plugins = ["httptalk", "staticsite"]  # more fixtures, for some of the tests
 DEADLINE = 10.0  # seconds; only ever reached by a failure
 
 settings.register_profile("dev", deadline=None)

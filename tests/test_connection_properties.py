@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from strategies import cuts
 
 from mongoose_py import (
+    MG_EV_ACCEPT,
     MG_EV_READ,
     MG_EV_WAKEUP,
     Connection,
@@ -108,6 +109,49 @@ def test_what_nobody_reads_stays_until_it_is_consumed(
                 conn.recv_consume(used)
                 there = there[used:]
     pump(manager, lambda: len(manager.connections) == 1)
+
+
+# -- sending -------------------------------------------------------------------------------------
+
+LARGE = 16 * 1024  # from here on bytes are written in the call
+SIZES = st.sampled_from([0, 1, 100, LARGE - 1, LARGE, LARGE + 1, 100_000, 1_500_000])
+
+
+@pytest.mark.parametrize("poller", POLLERS)
+@given(batches=st.lists(st.lists(SIZES, max_size=5), min_size=1, max_size=4), rests=st.booleans())
+@example(batches=[[100, LARGE, 100], [1_500_000, 1_500_000, 1]], rests=True)
+@settings(max_examples=25, deadline=None)
+def test_sends_of_any_sizes_arrive_whole_and_in_order(
+    poller: str, batches: list[list[int]], rests: bool
+) -> None:
+    sent, got = bytearray(), bytearray()
+    conns: list[Connection] = []
+    with (
+        Manager(
+            lambda conn, ev, data: conns.append(conn), events=[MG_EV_ACCEPT], poller=poller
+        ) as manager,
+        dial(manager.listen("tcp://127.0.0.1:0")) as client,
+    ):
+        client.setblocking(False)
+        pump(manager, lambda: bool(conns))
+        for batch in batches:
+            for size in batch:
+                payload = bytes([len(sent) % 251]) * size
+                conns[0].send(payload)
+                sent += payload
+            if not rests:  # the peer reads in between, or only in the end
+                manager.poll(0)
+                with suppress(BlockingIOError):
+                    got += client.recv(50_000)
+
+        def all_there() -> bool:
+            with suppress(BlockingIOError):
+                got.extend(client.recv(1_000_000))
+            return len(got) >= len(sent)
+
+        pump(manager, all_there)
+        assert got == sent
+        assert conns[0].send_len == 0
 
 
 # -- datagrams ---------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from programs import DEADLINE, EXAMPLES, Program
+from sntppackets import Packet, Server
 
 
 @contextmanager
@@ -156,6 +157,33 @@ def test_udp_listener_prints_and_acknowledges_each_datagram() -> None:
                 address = f"127.0.0.1:{client.getsockname()[1]}"
                 program.line(re.escape(f"{address} {datagram!r}"))
         program.stop()
+
+
+def test_sntp_clock_prints_the_time_and_how_far_this_machine_is_off() -> None:
+    with Server() as server, Program("sntp_clock.py", server.url) as program:
+        server.tell(server.asked(), 1_704_067_200)
+        program.line(
+            r"^2024-01-01T00:00:0\d\.\d{3}\+00:00 this clock is \d+\.\d{3} s fast, within "
+        )
+        assert program.finish() == (0, "", "")
+
+
+def test_sntp_clock_goes_on_after_an_answer_that_is_of_no_use() -> None:
+    with Server() as server, Program("sntp_clock.py", server.url, "--interval", "0.05") as program:
+        server.say(Packet(server.asked(), 1, 1, leap=3))
+        for day in range(3):
+            server.tell(server.asked(), 1_704_067_200 + day * 86400)
+            program.line(f"^2024-01-0{day + 1}T")
+        program.process.send_signal(signal.SIGINT)
+        assert program.finish()[::2] == (0, "SNTP: the server's clock is not synchronized\n")
+
+
+def test_sntp_clock_fails_when_the_server_refuses() -> None:
+    with Server() as server, Program("sntp_clock.py", server.url) as program:
+        server.say(Packet(server.asked(), 0, 0, stratum=0, reference=b"DENY", leap=3))
+        code, output, errors = program.finish()
+    assert (code, output) == (1, "")
+    assert "DENY" in errors
 
 
 def test_http_client_prints_the_body_that_another_server_sends() -> None:

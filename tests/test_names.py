@@ -22,6 +22,9 @@ from mongoose_py import (
     MqttSession,
     MqttWill,
     Reconnect,
+    Rpc,
+    RpcReq,
+    SntpResult,
     Timer,
     WsMessage,
     _mongoose,
@@ -31,12 +34,16 @@ EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_
     WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
-    MqttClientSession MqttMessage MqttSession MqttWill Reconnect SystemCallError Timer
-    WsMessage"""
+    MqttClientSession MqttMessage MqttSession MqttWill Reconnect Resolver Rpc RpcReq SntpResult
+    SystemCallError Timer WsMessage"""
 MQTT_TYPES = "BINARY_DATA BYTE INT SHORT STRING STRING_PAIR VARIABLE_INT"
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
+    "base64_decode": "data",
+    "base64_encode": "data",
+    "crc32": "data, initial=0",
     "event_name": "ev",
+    "hmac_sha256": "key, data",
     "http_parse_multipart": "body, offset=0",
     "http_var": "buf, name",
     "json_get": "data, path",
@@ -48,6 +55,12 @@ FUNCTIONS = {
     "log_set": "level",
     "match": "s, pattern",
     "mqtt_match": "topic_filter, topic",
+    "md5": "data",
+    "millis": "",
+    "random_bytes": "n",
+    "random_str": "n",
+    "sha1": "data",
+    "sha256": "data",
     "url_encode": "data",
     "url_host": "url",
     "url_is_ssl": "url",
@@ -75,6 +88,7 @@ METHODS: dict[type, dict[str, str]] = {
         "next_timeout": "",
         "poll": "timeout_ms=0",
         "run": "poll_ms=100",
+        "sntp_connect": "url, handler=None",
         "stop": "",
         "timer_add": "milliseconds, callback, repeat=False, run_now=False",
         "wakeup": "connection_id, data=b''",
@@ -105,12 +119,15 @@ METHODS: dict[type, dict[str, str]] = {
         "reply": "status_code, body=b'', headers=None",
         "reply_json": "data, status_code=200, headers=None",
         "request": "method, path='/', headers=None, body=b''",
+        "resolve": "url",
+        "resolve_cancel": "",
         "resume": "",
         "send": "data",
         "send_data": "length=-1",
         "serve_dir": "message, root_dir, extra_headers='', mime_types='', page404=''",
         "serve_file": "message, path, extra_headers='', mime_types=''",
         "set_handler": "handler",
+        "sntp_request": "",
         "stream_body": "",
         "ws_close": "code=1000, reason=''",
         "ws_send": "data, op=1",
@@ -142,6 +159,8 @@ METHODS: dict[type, dict[str, str]] = {
         "mqtt_unsub": "topic",
     },
     Reconnect: {"__init__": "min_delay=1.0, max_delay=60.0"},
+    Rpc: {"__init__": "", "add": "method, handler", "process": "frame"},
+    RpcReq: {"err": "code, message", "ok": "result_json"},
     Timer: {"cancel": ""},
     Handler: {
         "on_accept": "conn",
@@ -157,6 +176,7 @@ METHODS: dict[type, dict[str, str]] = {
         "on_poll": "conn",
         "on_read": "conn, data",
         "on_resolve": "conn, addresses",
+        "on_sntp_time": "conn, time_ms",
         "on_tls": "conn",
         "on_wakeup": "conn, data",
         "on_write": "conn",
@@ -166,7 +186,7 @@ METHODS: dict[type, dict[str, str]] = {
     },
 }
 KEYWORDS: dict[tuple[type, str], str] = {
-    (Manager, "__init__"): "events limits on_exception poller answer_500 send_date",
+    (Manager, "__init__"): "events limits on_exception poller answer_500 send_date resolver",
     (Manager, "connect"): "http events",
     (Manager, "http_connect"): "events",
     (Manager, "http_listen"): "events reuse_port",
@@ -187,13 +207,16 @@ KEYWORDS: dict[tuple[type, str], str] = {
     (Connection, "set_handler"): "events",
     (Connection, "ws_send"): "fin",
     (Connection, "ws_upgrade"): "subprotocol compression",
+    (Rpc, "__init__"): "max_batch on_exception",
+    (RpcReq, "err"): "data_json",
+    (Manager, "sntp_connect"): "events",
     (Manager, "ws_connect"): "headers subprotocols compression events",
 }
 PROPERTIES: dict[type, str] = {
     Manager: "connections wakeup_id",
     Connection: """handler id is_client is_closing is_draining is_full is_listening is_mqtt
         is_readable is_tls is_udp is_websocket is_writable local_addr mqtt_session recv_len
-        recv_size remote_addr send_len send_size userdata""",
+        recv_size remote_addr send_len send_size sntp_result userdata""",
     MqttMessage: """ack clean_session client_id cmd data dup id keepalive password qos raw
         reason_codes retain session_present subscriptions text topic topics username version
         will""",
@@ -202,6 +225,9 @@ PROPERTIES: dict[type, str] = {
     MqttClientSession: "client_id connection next_attempt pending pending_bytes state",
     Reconnect: "max_delay min_delay",
     HttpMessage: "body_bytes body_text method proto query uri",
+    Rpc: "methods",
+    RpcReq: "frame is_notification method params",
+    SntpResult: "delay leap offset stratum time_ms",
     Timer: "active",
     WsMessage: "close_code close_reason data flags raw_flags text",
 }
@@ -271,12 +297,15 @@ def test_methods_have_their_signature(cls: type, name: str) -> None:
         MqttSession,
         MqttClientSession,
         Reconnect,
+        Rpc,
+        RpcReq,
+        SntpResult,
         Timer,
         Handler,
     ],
 )
 def test_classes_have_no_other_public_members(cls: type) -> None:
-    documented = {*METHODS[cls], *PROPERTIES.get(cls, "").split()} - {"__init__"}
+    documented = {*METHODS.get(cls, ()), *PROPERTIES.get(cls, "").split()} - {"__init__"}
     assert {name for name in dir(cls) if not name.startswith("_")} == documented
 
 
@@ -305,7 +334,8 @@ def test_the_version_is_a_text() -> None:
 def test_importing_starts_no_thread_and_loads_no_framework() -> None:
     code = (
         "import sys, threading, mongoose_py\n"
-        "heavy = {'asyncio', 'ssl', 'logging', 'socket', 'selectors', 'json', 'http.client'}\n"
+        "heavy = {'asyncio', 'ssl', 'logging', 'socket', 'selectors', 'json', 'http.client',"
+        " 'hashlib', 'hmac', 'random', 'secrets', 'base64'}\n"
         "sys.exit(f'{heavy & {*sys.modules}} {threading.active_count()}'"
         " if heavy & {*sys.modules} or threading.active_count() > 1 else 0)\n"
     )

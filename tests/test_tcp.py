@@ -238,6 +238,28 @@ def test_write_tells_that_bytes_have_left(make_manager: MakeManager) -> None:
     assert seen.names(conn)[:4] == ["OPEN", "ACCEPT", "READ", "WRITE"]
 
 
+def test_a_large_payload_leaves_in_the_call_and_write_tells_of_it_once(
+    make_manager: MakeManager,
+) -> None:
+    unsent: list[int] = []
+
+    def answer(conn: Connection, ev: int, data: Any) -> None:
+        if ev == MG_EV_READ:
+            conn.send(b"head")
+            conn.send(bytes(20_000))
+            unsent.append(conn.send_len)
+
+    seen = Recorder(answer)
+    manager = make_manager(seen)
+    with dial(manager.listen("tcp://127.0.0.1:0")) as client:
+        exchange(manager, client, b"x", b"head" + bytes(20_000))
+        turns(manager)
+    assert unsent == [0]
+    (conn,) = seen.conns(MG_EV_ACCEPT)
+    assert seen.names(conn)[:4] == ["OPEN", "ACCEPT", "READ", "WRITE"]
+    assert seen.names(conn).count("WRITE") == 1
+
+
 def test_sending_more_than_the_backlog_allows_is_an_error(make_manager: MakeManager) -> None:
     manager = make_manager(limits=Limits(send_backlog=1000))
     listener = manager.listen("tcp://127.0.0.1:0")

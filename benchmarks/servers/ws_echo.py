@@ -15,7 +15,7 @@ def mongoose_handler(port: int) -> None:
             conn.ws_upgrade(message)
 
         def on_ws_message(self, conn: Connection, message: WsMessage) -> None:
-            conn.ws_send(message.text)
+            conn.ws_send(message.data, message.flags)
 
     with Manager(Echo()) as manager:
         manager.listen(f"http://127.0.0.1:{port}")
@@ -39,7 +39,7 @@ def script(port: int, module: str) -> None:
 
     def handle(conn: Any, ev: int, data: Any) -> None:
         if ev == message:
-            conn.ws_send(data.text)
+            conn.ws_send(data.data)
         elif ev == http:
             conn.ws_upgrade(data)
 
@@ -51,7 +51,7 @@ def script(port: int, module: str) -> None:
 
 
 def picows(port: int) -> None:
-    """Run a Cython server on uvloop; the payload is made bytes, as ours is made str."""
+    """Run a Cython server on uvloop; the payload is made bytes, as ours is."""
     import picows as library
     import uvloop
 

@@ -1,4 +1,4 @@
-/* mongoose.h: one event loop that speaks TCP, UDP, HTTP, WebSocket and MQTT.
+/* mongoose.h: one event loop that speaks TCP, UDP, HTTP, WebSocket, MQTT and SNTP.
  *
  * An independent implementation of the part of the documented Mongoose 7.x C
  * API that a language binding needs (README.md says what that leaves out).
@@ -63,7 +63,7 @@ struct mgx_error {
 /* ---- events ---------------------------------------------------------- */
 
 enum {
-  MG_EV_ERROR,     /* data: the message; MG_EV_CLOSE follows */
+  MG_EV_ERROR,     /* data: the message; MG_EV_CLOSE follows, but for mgx_resolve() */
   MG_EV_OPEN,      /* the connection exists */
   MG_EV_POLL,      /* once per turn of the loop, to subscribers only */
   MG_EV_RESOLVE,   /* addresses are known */
@@ -81,7 +81,7 @@ enum {
   MG_EV_MQTT_CMD,  /* every MQTT packet, behind its own event if it has one */
   MG_EV_MQTT_MSG,  /* a PUBLISH */
   MG_EV_MQTT_OPEN, /* on clients: a CONNACK; unless its code is 0 MG_EV_CLOSE follows */
-  MG_EV_SNTP_TIME,
+  MG_EV_SNTP_TIME, /* an SNTP server has answered */
   MG_EV_WAKEUP, /* data: payload of mg_wakeup() */
   MG_EV_MDNS_REQ,   /* reserved, never fired */
   MG_EV_MDNS_RESP,  /* reserved, never fired */
@@ -136,6 +136,15 @@ struct mgx_mqtt_event {
   bool wanted;     /* in the handler's mask; see on_mqtt */
 };
 
+/* What an SNTP server's answer says, RFC 5905 section 8. */
+struct mgx_sntp_result {
+  int64_t time_ms;   /* milliseconds since 1970, UTC, at the moment the answer came */
+  int64_t offset_ns; /* what to add to the clock of this system to get there */
+  int64_t delay_ns;  /* there and back, without the time at the server */
+  uint8_t leap;      /* 1: the day's last minute has 61 seconds; 2: it has 59; else 0 */
+  uint8_t stratum;   /* 1: it has a reference clock of its own; at most 15 */
+};
+
 /* An address in text form. */
 struct mgx_addr {
   char ip[112]; /* "127.0.0.1", "::1", "fe80::1%2", or a unix socket's path; NUL-terminated */
@@ -172,6 +181,16 @@ struct mgx_callbacks {
   /* MG_EV_MQTT_OPEN, MG_EV_MQTT_MSG, MG_EV_MQTT_CMD. On clients MG_EV_MQTT_OPEN and the
    * MG_EV_MQTT_CMD of a SUBACK and an UNSUBACK come always, wanted or not. */
   void (*on_mqtt)(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event);
+  /* MG_EV_SNTP_TIME. */
+  void (*on_sntp)(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result);
+  /* Two or more short MG_EV_WS_MSG that came in the same turn, those of a connection one
+   * after the other: message i is data[ends[i - 1]..ends[i]), of connection conns[i].
+   * Returns how many were delivered, in order. If that is not all, the next one's
+   * connection was paused: its others wait, those of further connections are delivered
+   * by another call; or the loop is to be left, and all of them wait.
+   * NULL: they come one by one. */
+  size_t (*on_ws_batch)(uint32_t tag, const uint64_t *conns, const uint8_t *firsts,
+                        const uint32_t *ends, const char *data, size_t count);
   /* MG_EV_RESOLVE: best address first. */
   void (*on_resolve)(uint32_t tag, uint64_t conn, const struct mgx_addr *addrs, size_t count);
   /* MG_EV_CLOSE; wanted == 0: not in the mask, but the binding knows this
@@ -197,7 +216,10 @@ struct mgx_limits {
   uint64_t body_timeout_ms;   /* 60000: without progress in a body, or in sending to a peer
                                  that does not read */
   uint64_t keepalive_timeout_ms; /* 75000: idle between two requests */
-  uint64_t connect_timeout_ms;   /* 10000: TCP connect */
+  uint64_t connect_timeout_ms;   /* 10000: TCP connect, to whichever address of a host */
+  uint64_t dns_timeout_ms;       /* 3000: to look a host name up, all servers included */
+  uint64_t dns_queries;          /* 32: names that are looked up at a time; others wait */
+  uint64_t dns_cache;            /* 256: answers kept, two per name; 0: none */
   uint64_t ws_message;          /* 3 MiB: one WebSocket message; then it is failed with 1009 */
   uint64_t ws_close_timeout_ms; /* 5000: from our close frame to the end of the connection */
   uint64_t ws_idle_timeout_ms;  /* 0: of silence on a WebSocket before a ping is sent */
@@ -207,6 +229,7 @@ struct mgx_limits {
                                  acknowledged, per MQTT session; then MGX_ELIMIT */
   uint64_t mqtt_connect_timeout_ms; /* 30000: from accept to CONNECT, from our CONNECT to
                                        CONNACK; then MG_EV_ERROR */
+  uint64_t sntp_timeout_ms;     /* 3000: from an SNTP request to its answer; then MG_EV_ERROR */
   uint64_t wakeup_payload;       /* 16 MiB: one wake-up; then MGX_ELIMIT */
   uint64_t wakeup_queue;         /* 256 MiB: all waiting wake-ups; then MGX_ELIMIT */
   uint64_t connections;          /* RLIMIT_NOFILE - 64: then new ones are refused */
@@ -300,6 +323,7 @@ struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
   const struct mgx_ws_request *ws; /* clients: become a WebSocket; else NULL */
   bool mqtt;         /* listeners: what they accept speaks MQTT, whatever `http` says */
   const struct mgx_mqtt_connect *mqtt_connect; /* clients: speak MQTT; else NULL */
+  bool sntp;         /* clients: ask the SNTP server at a udp or sntp URL, at once */
 };
 
 /* Listen at / connect to url. The number of the connection (> 0), or a
@@ -370,6 +394,36 @@ int mgx_recv_keep(struct mg_mgr *mgr, uint64_t conn, size_t n);
  * handler takes no MG_EV_READ. MGX_EINVAL: n is more than there is;
  * MGX_ESTATE: the bytes belong to a running event or to a protocol. */
 int mgx_recv_consume(struct mg_mgr *mgr, uint64_t conn, size_t n);
+
+/* ---- host names: RFC 1035, RFC 5452, RFC 8305 -------------------------- */
+
+/* How names are looked up. Numbers below 0: as the config file says. */
+struct mgx_resolver {
+  struct mg_str servers; /* at most 3: "address", "address:port", "tcp://..."; numeric, with
+                            blanks between; buf NULL: those of the config file */
+  struct mg_str search;  /* at most 6 domains, blanks between; buf NULL: as servers */
+  struct mg_str config;  /* path of a resolv.conf(5), "/etc/resolv.conf"; empty: none */
+  struct mg_str hosts;   /* path of a hosts(5), "/etc/hosts"; empty: none */
+  int64_t timeout_ms;    /* before a question goes to the next server, or again */
+  int64_t attempts;      /* tries per server; 1..100 */
+  int64_t ndots;         /* dots in a name that is tried as it is first; ..15 */
+  int64_t rotate;        /* 1: begin with another server each time; 0: always with the first */
+  uint64_t family_delay_ms;  /* 50: wait for the other family when one has answered */
+  uint64_t attempt_delay_ms; /* 250: between attempts to connect to a host's addresses */
+};
+void mgx_resolver_init(struct mgx_resolver *r); /* the defaults */
+/* Copied; for look-ups from now on, and the cache is emptied. NULL for mgr: is only
+ * checked. MGX_EINVAL: a number out
+ * of its range, or *err says which word is wrong; MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_mgr_set_resolver(struct mg_mgr *mgr, const struct mgx_resolver *r, struct mgx_error *err);
+/* Look up the host of a URL, or of "host", "host:port". MG_EV_RESOLVE on this connection
+ * tells the addresses, MG_EV_ERROR that there are none; nothing else happens to it, but
+ * that a TCP listener shows the first one as its peer. An address and localhost are
+ * told inside the call. MGX_EADDR with *err, MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_resolve(struct mg_mgr *mgr, uint64_t conn, const char *url, size_t len,
+                struct mgx_error *err);
+/* Drop what mgx_resolve() has begun on this connection: no event will tell of it. */
+int mgx_resolve_cancel(struct mg_mgr *mgr, uint64_t conn);
 
 /* ---- timers and wake-up ---------------------------------------------- */
 
@@ -461,7 +515,8 @@ enum {
 
 enum { /* how a message is sent, or-ed */
   MGX_WS_MORE = 1,     /* more of it follows as WEBSOCKET_OP_CONTINUE */
-  MGX_WS_DEFLATED = 2  /* the payload is compressed, RFC 7692 */
+  MGX_WS_DEFLATED = 2, /* the payload is compressed, RFC 7692 */
+  MGX_WS_UTF8 = 4      /* the caller vouches that the text is UTF-8: it is not checked again */
 };
 
 /* Answer the request whose HTTP event is running with 101 and make the connection
@@ -639,6 +694,19 @@ size_t mg_mqtt_next_filter(const char *data, size_t len, size_t ofs, struct mg_s
 /* The fields of a whole CONNECT packet; the views aim into it. MGX_EINVAL: it is not one,
  * or not of version 4 or 5. */
 int mgx_mqtt_connect_fields(const char *packet, size_t len, struct mgx_mqtt_connect *fields);
+
+/* ---- SNTP: RFC 4330, RFC 5905 ------------------------------------------ */
+
+/* On a connection opened with `sntp` a request is sent as soon as it is connected. An
+ * answer is accepted when it carries the request's 64 random bits and is from a server
+ * that is synchronized: it fires MG_EV_SNTP_TIME, and the connection stays open.
+ * MG_EV_ERROR: the server's answer is of no use, or there was none for sntp_timeout_ms. */
+
+/* Ask again; while a request is under way this one waits for its answer. MGX_EKIND: not an
+ * SNTP connection; MGX_ECLOSED; MGX_ESYSTEM with *err filled. */
+int mgx_sntp_request(struct mg_mgr *mgr, uint64_t conn, struct mgx_error *err);
+/* The last result. MGX_ESTATE: there is none yet; MGX_EKIND, MGX_ECLOSED. */
+int mgx_sntp_result(struct mg_mgr *mgr, uint64_t conn, struct mgx_sntp_result *out);
 
 /* ---- text: URLs, patterns, JSON --------------------------------------- */
 

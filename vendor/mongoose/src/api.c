@@ -85,6 +85,8 @@ static int send_locked(struct mg_connection *c, const char *data, size_t len,
                        struct mgx_error *err) {
   int result;
   if (c->is_closing) return MGX_ECLOSED;
+  if (c->is_udp && c->proto != NULL) return c->proto->on_send(c, data, len);
+  if (c->is_udp && mg__dial_holds(c)) return mg__dial_queue(c, data, len);
   if (c->is_udp) {
     c->busy++;
     result = mg__io_send_datagram(c, data, len, err);

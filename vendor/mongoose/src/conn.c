@@ -147,13 +147,33 @@ int mg__conn_queue_exact(struct mg_connection *c, size_t len) {
   return mg__iobuf_reserve_exact(&c->mgr->pool, &c->send, len) ? MGX_OK : MGX_ENOMEM;
 }
 
+/* Write what is queued and then these bytes: how many of these have left. An error
+ * stays with the socket, and mg__io_flush() deals with it. */
+static size_t conn_send_now(struct mg_connection *c, const char *data, size_t len) {
+  size_t queued = c->send.len, room = MG_WRITE_BUDGET;
+  ssize_t n;
+  if (c->fd < 0 || c->is_connecting || c->is_blocked || c->file >= 0 || queued > room) return 0;
+  if (len > room - queued) len = room - queued;
+  n = c->mgr->os->send2(c->fd, c->send.buf, queued, data, len);
+  if (n <= 0) return 0;
+  c->has_sent = true;
+  c->stall_at = 0;
+  mg__iobuf_del(&c->send, (size_t) n < queued ? (size_t) n : queued);
+  return (size_t) n < queued ? 0 : (size_t) n - queued;
+}
+
+void mg__conn_append(struct mg_connection *c, const void *data, size_t n) {
+  const char *from = data;
+  size_t sent = n >= MG_DIRECT_SIZE ? conn_send_now(c, from, n) : 0;
+  if (n > sent) memcpy(c->send.buf + c->send.len, from + sent, n - sent);
+  c->send.len += n - sent;
+  if (n > 0) mg__conn_dirty(c);
+}
+
 int mg__conn_queue(struct mg_connection *c, const void *data, size_t len) {
   int err = mg__conn_queue_reserve(c, len);
-  if (err != MGX_OK) return err;
-  if (len > 0) memcpy(c->send.buf + c->send.len, data, len);
-  c->send.len += len;
-  if (len > 0) mg__conn_dirty(c);
-  return MGX_OK;
+  if (err == MGX_OK) mg__conn_append(c, data, len);
+  return err;
 }
 
 void mg__conn_queue_file(struct mg_connection *c, int file, uint64_t ofs, uint64_t len) {
@@ -245,6 +265,7 @@ static bool conn_linger(struct mg_connection *c) {
 void mg__conn_free(struct mg_connection *c) {
   struct mg_mgr *mgr = c->mgr;
   assert(c->busy == 0);
+  mg__dial_free(c);
   conn_close_socket(c);
   conn_drop_file(c);
   mg__conn_detach(c);
@@ -271,6 +292,7 @@ void mg__conn_finish(struct mg_connection *c) {
   }
   c->is_closing = true;
   mg__emit_deferred(c);
+  mg__dial_free(c);
   linger = conn_linger(c);
   c->is_lingering = false; /* still there for the handler of MG_EV_CLOSE */
   if (!linger) conn_close_socket(c);

@@ -237,6 +237,17 @@ static int plan_reply(const struct mg_http *h, int status, const struct head_fac
   return MGX_OK;
 }
 
+/* A large body may leave at once, and what was written before it as well. */
+static void put_body(struct writer *w, struct mg_connection *c, const char *body, size_t len) {
+  if (len < MG_DIRECT_SIZE) {
+    put(w, body, len);
+  } else {
+    written(c, w);
+    mg__conn_append(c, body, len);
+    *w = write_at(c);
+  }
+}
+
 static void put_reply(struct writer *w, struct mg_connection *c, const struct mg_http *h,
                       int status, const char *headers, size_t headers_len,
                       const struct head_facts *f, const struct plan *p, const char *body,
@@ -253,7 +264,7 @@ static void put_reply(struct writer *w, struct mg_connection *c, const struct mg
   PUT_TEXT(w, "\r\n");
   if (p->no_body || body_len == 0) return;
   if (p->chunked) put_chunk_size(w, body_len);
-  put(w, body, body_len);
+  put_body(w, c, body, body_len);
   if (p->chunked) PUT_TEXT(w, "\r\n");
 }
 
@@ -348,7 +359,7 @@ static int queue_chunk(struct mg_connection *c, const char *data, size_t len) {
   if (err != MGX_OK) return err;
   w = write_at(c);
   put_chunk_size(&w, len);
-  put(&w, data, len);
+  put_body(&w, c, data, len);
   PUT_TEXT(&w, "\r\n");
   written(c, &w);
   return MGX_OK;

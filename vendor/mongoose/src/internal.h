@@ -4,8 +4,9 @@
  *
  *   os_posix.c poller_*.c   the operating system, behind struct mg_os
  *   iobuf.c idmap.c heap.c list (below)   data structures
- *   mgr.c conn.c net.c timer.c wakeup.c log.c   the loop: knows no protocol
- *   http_*.c ws_*.c         protocols: struct mg_proto is how the loop calls them
+ *   mgr.c conn.c net.c timer.c wakeup.c watch.c log.c   the loop: knows no protocol
+ *   dns*.c dial.c           host names, see dns.h
+ *   http_*.c ws_*.c sntp*.c protocols: struct mg_proto is how the loop calls them
  *   utf8.c url.c match.c json.c multipart.c   text: no manager at all
  *
  * Everything named mg__ runs with the manager's lock held, unless it takes no
@@ -50,12 +51,14 @@ enum {
   MG_DATAGRAM_BUDGET = 64,      /* per UDP socket and turn */
   MG_READ_BUDGET = 256 * 1024,  /* bytes per connection and turn */
   MG_WRITE_BUDGET = 1024 * 1024,
+  MG_DIRECT_SIZE = 16 * 1024,   /* so many bytes are written at once rather than copied */
   MG_LINGER_BYTES = 1024 * 1024, /* discarded from a peer after we drained */
   MG_LINGER_MS = 2000,
   MG_ACCEPT_PAUSE_MS = 100, /* a listener rests this long when descriptors run out */
   MG_EVENTS = 512,          /* readiness reports per turn */
   MG_MAX_HEADERS = 1000,    /* ceiling of limits.header_count */
   MG_ENTROPY = 256,         /* random bytes fetched at a time */
+  MG_INTERFACE_NAME = 64,   /* of a network interface, NUL included */
 };
 
 #define MG_CONTAINER(ptr, type, field) ((type *) (void *) ((char *) (ptr) - offsetof(type, field)))
@@ -192,6 +195,12 @@ struct mg_poller_ops {
 };
 extern const struct mg_poller_ops mg__poller_epoll, mg__poller_poll;
 
+struct mg_file_stamp { /* by which a change of a file shows */
+  bool exists; /* and is a regular file; else the others are 0 */
+  uint64_t device, inode, size;
+  int64_t modified_ns, changed_ns;
+};
+
 /* Every question to the system about sockets, time and chance goes through
  * here, so that a simulated world can take its place. Socket calls return
  * what POSIX's do but -errno for -1. */
@@ -209,6 +218,8 @@ struct mg_os {
   int (*shutdown_write)(int fd);
   ssize_t (*recv)(int fd, void *buf, size_t len);
   ssize_t (*send)(int fd, const void *buf, size_t len, bool more);
+  ssize_t (*send2)(int fd, const void *first, size_t first_len, const void *second,
+                   size_t second_len);
   ssize_t (*recvfrom)(int fd, void *buf, size_t len, struct sockaddr *sa, socklen_t *salen);
   ssize_t (*sendto)(int fd, const void *buf, size_t len, const struct sockaddr *sa, socklen_t salen);
   ssize_t (*sendfile)(int fd, int file, uint64_t ofs, size_t len);
@@ -216,11 +227,43 @@ struct mg_os {
   void (*wake_signal)(int fd);   /* async-signal-safe */
   void (*wake_clear)(int fd);
   uint64_t (*monotonic_ms)(void);
+  int64_t (*monotonic_ns)(void);
   time_t (*wall_s)(void);
+  int64_t (*wall_ns)(void); /* since 1970 */
   bool (*random)(void *buf, size_t len);
   uint64_t (*max_descriptors)(void);
+  /* Small text files of the system: resolv.conf, hosts. */
+  void (*file_stamp)(const char *path, struct mg_file_stamp *out);
+  ssize_t (*file_read)(const char *path, char *buf, size_t cap); /* the first cap bytes */
+  unsigned (*interface_index)(const char *name); /* 0: no such one */
 };
 extern const struct mg_os mg__os_posix;
+
+/* ---- sockets and times of the core's own: watch.c ------------------------ */
+
+struct mg_watch { /* fd and on_ready are set by its owner, fd -1 while there is none */
+  int fd;
+  unsigned what; /* MG_POLL_... */
+  uint64_t id;   /* 0: not watched */
+  void (*on_ready)(struct mg_mgr *mgr, struct mg_watch *w, unsigned what); /* may free it */
+};
+int mg__watch_add(struct mg_mgr *mgr, struct mg_watch *w, unsigned what); /* 0 or -errno */
+int mg__watch_for(struct mg_mgr *mgr, struct mg_watch *w, unsigned what); /* 0 or -errno */
+/* Watch it no more: the descriptor, which is the caller's now. */
+int mg__watch_release(struct mg_mgr *mgr, struct mg_watch *w);
+void mg__watch_close(struct mg_mgr *mgr, struct mg_watch *w); /* harmless when repeated */
+void mg__watch_ready(struct mg_mgr *mgr, uint64_t id, unsigned what);
+
+struct mg_alarm {
+  struct mg_deadline due;
+  void (*on_due)(struct mg_mgr *mgr, struct mg_alarm *a); /* may free it */
+};
+/* Room for n more alarms, so that none of them can fail to be set; false: OOM. */
+bool mg__alarm_reserve(struct mg_mgr *mgr, size_t n);
+void mg__alarm_unreserve(struct mg_mgr *mgr, size_t n); /* they are gone for good */
+void mg__alarm_set(struct mg_mgr *mgr, struct mg_alarm *a, uint64_t at);
+void mg__alarm_clear(struct mg_mgr *mgr, struct mg_alarm *a);
+void mg__alarms_run(struct mg_mgr *mgr);
 
 /* ---- addresses: net.c --------------------------------------------------- */
 
@@ -250,6 +293,8 @@ struct mg_connection;
  * c->busy set; any of them may fire events, close, or take the protocol off. */
 struct mg_proto {
   const char *name;
+  /* It is connected, and MG_EV_CONNECT was told. May be NULL. */
+  void (*on_connect)(struct mg_connection *c);
   /* recv has grown, or reading was resumed, or an answer is complete: take what can
    * be taken. */
   void (*on_data)(struct mg_connection *c);
@@ -282,6 +327,7 @@ struct mg_connection {
   struct mg_iobuf recv, send;
   const struct mg_proto *proto; /* NULL: raw */
   void *proto_data;             /* owned by proto */
+  struct mg_dial *dial;         /* dial.c: names it waits for; owned, NULL for most */
   struct mg_deadline timer;     /* in mgr->deadlines; may be earlier than deadline */
   uint64_t deadline;            /* ms; 0: none. mg__conn_set_deadline() */
   uint64_t linger_left;         /* bytes still to be discarded while lingering */
@@ -313,6 +359,7 @@ struct mg_connection {
   bool in_read;      /* MG_EV_READ with data is running */
   bool quiet_read;   /* protocol: these bytes were told by MG_EV_READ already */
   bool is_blocked;   /* the last write found no room */
+  bool has_sent;     /* bytes left outside of mg__io_flush(), which owes an MG_EV_WRITE */
   bool is_posted;    /* a message of it is held back: its input goes on in mg__io_resume() */
   bool input_grown;  /* ... which owes it an MG_EV_READ */
   int input_result;  /* ... and what read_stream() had said: 1, 0, -errno */
@@ -333,6 +380,8 @@ struct mg_handler { /* what the binding calls a handler: see mongoose.h */
   bool is_used;
 };
 
+struct mg_dns;
+
 struct mg_mgr {
   pthread_mutex_t lock;
   uint32_t tag;
@@ -350,6 +399,11 @@ struct mg_mgr {
   uint64_t nextid, next_timer, next_seq;
   size_t num_conns; /* lingering ones included */
   struct mg_heap deadlines, timers;
+  struct mg_idmap watches; /* watch.c */
+  uint64_t next_watch;
+  struct mg_heap alarms;
+  size_t num_alarms; /* there is room for */
+  struct mg_dns *dns; /* dns.c: owned; NULL until a name is asked for */
   uint64_t timers_now; /* `now` when mg__timers_run() last looked */
   struct mg_pool pool;
   struct mg_handler *handlers; /* mgr.c */
@@ -379,6 +433,7 @@ struct mg_mgr {
   void (*run_posted)(struct mg_mgr *mgr);
   size_t posted;     /* how many there are */
   bool posted_full;
+  struct mg_ws_batch *ws_batch; /* the same for WebSocket messages; owned, or NULL */
   uint8_t entropy[MG_ENTROPY]; /* ws.c: random bytes, each used once */
   size_t entropy_left;
   struct mg_ready ready[MG_EVENTS];
@@ -416,6 +471,9 @@ void mg__conn_fail(struct mg_connection *c, const char *text, size_t len);
 /* Fire MG_EV_ERROR (once per connection), but let what is queued leave before
  * it closes: it tells the peer why. */
 void mg__conn_abandon(struct mg_connection *c, const char *text, size_t len);
+/* Append n bytes, for which there is room, to the send queue. Many are written to the
+ * socket at once as far as it takes them, and not copied. */
+void mg__conn_append(struct mg_connection *c, const void *data, size_t n);
 /* Append to the send queue without asking the protocol. 0, MGX_ELIMIT,
  * MGX_ENOMEM: all or nothing. */
 int mg__conn_queue(struct mg_connection *c, const void *data, size_t len);
@@ -431,6 +489,10 @@ uint64_t mg__conn_unsent(const struct mg_connection *c);
 /* Have on_data() called (again) in this or the next turn. */
 void mg__conn_todo(struct mg_connection *c);
 void mg__conn_dirty(struct mg_connection *c);
+/* open.c: what every TCP socket gets. */
+void mg__stream_options(const struct mg_os *os, int fd);
+/* Is everything there that a client with an address needs? If not it fails. */
+bool mg__conn_may_connect(struct mg_connection *c);
 /* Register the socket with the poller; 0 or -errno. */
 int mg__conn_register(struct mg_connection *c);
 /* Bytes that may wait in recv before reading stops. */
@@ -449,6 +511,7 @@ void mg__io_resume(struct mg_connection *c); /* a posted event was delivered */
 void mg__io_flush(struct mg_connection *c);
 void mg__io_flushed(struct mg_connection *c); /* its second half, behind MG_EV_WRITE */
 void mg__io_timeout(struct mg_connection *c);
+void mg__io_connected(struct mg_connection *c); /* the socket of a client is there */
 int mg__io_send_datagram(struct mg_connection *c, const char *data, size_t len,
                          struct mgx_error *err);
 
@@ -470,7 +533,12 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
 bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event);
 bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
 bool mg__emit_mqtt(struct mg_connection *c, int ev, const struct mgx_mqtt_event *event);
+bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result);
+size_t mg__emit_ws_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
+                         const uint8_t *firsts, const uint32_t *ends, const char *data,
+                         size_t count);
 bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
+bool mg__emit_addrs(struct mg_connection *c, const struct mgx_addr *addrs, size_t count); /* mg__may_emit() holds */
 void mg__emit_deferred(struct mg_connection *c);
 void mg__emit_close(struct mg_connection *c);
 struct mg_handler *mg__handler(struct mg_mgr *mgr, int h); /* NULL: no such one */
@@ -484,6 +552,24 @@ void mg__log(struct mg_mgr *mgr, int level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void mg__log_flush(struct mg_mgr *mgr); /* lets the lock go while lines are handed over */
 void mg__log_free(struct mg_mgr *mgr);
+
+/* dns.c */
+void mg__dns_free(struct mg_mgr *mgr);
+/* dial.c */
+/* An address, or a name that means this machine: no look-up is needed. */
+bool mg__host_literal(struct mg_str host, struct mg_sockaddr *out);
+bool mg__host_is_name(struct mg_str host);
+/* Make c a client that will connect to a host by its name; false: OOM, c is to be freed.
+ * Then mg__dial_start() begins. */
+bool mg__dial_new(struct mg_connection *c, struct mg_str host, uint16_t port);
+void mg__dial_start(struct mg_connection *c);
+/* Names were looked up: tell, connect. Loop only. */
+void mg__dial_run(struct mg_connection *c);
+/* A datagram from a client that is not connected yet waits; 0 or MGX_E... */
+bool mg__dial_holds(const struct mg_connection *c);
+int mg__dial_queue(struct mg_connection *c, const char *data, size_t len);
+/* Drop all that it waits for; harmless when there is nothing. */
+void mg__dial_free(struct mg_connection *c);
 
 /* timer.c */
 void mg__timers_run(struct mg_mgr *mgr);
@@ -586,6 +672,11 @@ int mg__http_answer(struct mg_connection *c, int status, const char *head, size_
  * until the next head of this manager is parsed. */
 int mg__http_parse_head(struct mg_connection *c, size_t len, struct mg_http_message **msg);
 
+/* ws_batch.c: deliver what is held back. */
+bool mg__ws_is_posted(const struct mg_mgr *mgr);
+bool mg__ws_posted_full(const struct mg_mgr *mgr);
+void mg__ws_run_posted(struct mg_mgr *mgr);
+
 /* ws_handshake.c */
 /* Make c, a client without a protocol, a WebSocket: its request is queued. false:
  * OOM; c is to be freed. */
@@ -601,5 +692,11 @@ int mg__mqtt_begin(struct mg_connection *c, const struct mgx_mqtt_connect *conne
 /* Is this a CONNECT that may be sent? NULL, or what is wrong with it. */
 const char *mg__mqtt_connect_wrong(const struct mgx_mqtt_connect *connect);
 void mg__mqtt_sessions_free(struct mg_mgr *mgr);
+
+/* sntp.c */
+extern const struct mg_proto mg__proto_sntp;
+/* Make c, a UDP client without a protocol, ask for the time once it is connected. false:
+ * OOM; c is to be freed. */
+bool mg__sntp_attach(struct mg_connection *c);
 
 #endif

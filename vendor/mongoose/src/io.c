@@ -155,6 +155,15 @@ static void ready_lingering(struct mg_connection *c) {
   }
 }
 
+void mg__io_connected(struct mg_connection *c) {
+  c->is_connecting = false;
+  mg__conn_set_deadline(c, 0);
+  if (mg__emit(c, MG_EV_CONNECT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
+  if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
+  if (c->is_draining) mg__conn_dirty(c);
+  mg__conn_watch(c);
+}
+
 static void ready_connecting(struct mg_connection *c) {
   int err = c->mgr->os->connect_result(c->fd);
   if (err == -EINPROGRESS) return;
@@ -162,11 +171,7 @@ static void ready_connecting(struct mg_connection *c) {
     fail_system(c, err);
     return;
   }
-  c->is_connecting = false;
-  mg__conn_set_deadline(c, 0);
-  if (mg__emit(c, MG_EV_CONNECT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
-  if (c->is_draining) mg__conn_dirty(c);
-  mg__conn_watch(c);
+  mg__io_connected(c);
 }
 
 /* ---- accepting -------------------------------------------------------------------- */
@@ -245,6 +250,10 @@ static void ready_udp(struct mg_connection *c) {
     }
     if (c->is_listening) c->rem = peer;
     c->recv.len = (size_t) n;
+    if (c->proto != NULL) {
+      c->proto->on_data(c);
+      continue;
+    }
     if (!mg__wants(c, MG_EV_READ)) continue;
     c->event_len = (size_t) n;
     c->in_read = true;
@@ -344,8 +353,10 @@ static void flush_done(struct mg_connection *c) {
 }
 
 void mg__io_flush(struct mg_connection *c) {
-  size_t budget = MG_WRITE_BUDGET, start = budget;
+  size_t budget = MG_WRITE_BUDGET;
+  bool sent = c->has_sent;
   ssize_t n = 1;
+  c->has_sent = false;
   if (c->is_connecting || c->fd < 0 || c->is_udp || c->is_listening) {
     if (c->is_draining && !c->is_connecting) mg__conn_close(c);
     mg__iobuf_settle(&c->mgr->pool, &c->send);
@@ -355,14 +366,15 @@ void mg__io_flush(struct mg_connection *c) {
     n = flush_some(c, budget);
     if (n <= 0) break;
     budget -= (size_t) n;
+    sent = true;
   }
   if (n < 0 && n != -EAGAIN) {
     flush_failed(c, n);
     return;
   }
   c->is_blocked = n == -EAGAIN;
-  if (budget < start) c->stall_at = 0; /* it took some: the clock starts again */
-  if (budget < start && mg__wants(c, MG_EV_WRITE))
+  if (sent) c->stall_at = 0; /* it took some: the clock starts again */
+  if (sent && mg__wants(c, MG_EV_WRITE))
     mg__post(c, MG_EV_WRITE);
   else
     mg__io_flushed(c);

@@ -188,7 +188,7 @@ bool mg__iobuf_reserve(struct mg_pool *pool, struct mg_iobuf *io, size_t n) {
   if (n <= io->size - io->len) return true;
   if (n > (size_t) PTRDIFF_MAX - io->len) return false;
   need = io->len + n;
-  if (io->buf == NULL ? n <= MG_IO_SIZE && iobuf_in_arena(pool, io, n)
+  if (io->buf == NULL ? n <= MG_ARENA_SIZE / 8 && iobuf_in_arena(pool, io, n)
                       : slice_grow(pool, io, need))
     return true;
   /* Sliding costs len bytes and was paid for by consuming at least as many. */

@@ -95,14 +95,38 @@ bool mg__emit_mqtt(struct mg_connection *c, int ev, const struct mgx_mqtt_event 
   return emit_end(c);
 }
 
+bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result) {
+  emit_begin(c);
+  c->mgr->cb->on_sntp(c->mgr->tag, c->id, result);
+  return emit_end(c);
+}
+
+bool mg__emit_addrs(struct mg_connection *c, const struct mgx_addr *addrs, size_t count) {
+  if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
+  emit_begin(c);
+  c->mgr->cb->on_resolve(c->mgr->tag, c->id, addrs, count);
+  return emit_end(c);
+}
+
+size_t mg__emit_ws_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
+                         const uint8_t *firsts, const uint32_t *ends, const char *data,
+                         size_t count) {
+  size_t done;
+  for (size_t i = 0; i < count; i++) c[i]->is_known = true; /* each is busy already */
+  mgr->emitting++;
+  mg__unlock(mgr);
+  done = mgr->cb->on_ws_batch(mgr->tag, conns, firsts, ends, data, count);
+  mg__lock(mgr);
+  mgr->emitting--;
+  return done;
+}
+
 bool mg__emit_resolve(struct mg_connection *c) {
   struct mgx_addr addr;
   if (!mg__wants(c, MG_EV_RESOLVE)) return !c->is_closing;
   if (emit_later(c->mgr)) return defer(c, MG_EV_RESOLVE);
   mg__addr_text(&c->rem, &addr);
-  emit_begin(c);
-  c->mgr->cb->on_resolve(c->mgr->tag, c->id, &addr, 1);
-  return emit_end(c);
+  return mg__emit_addrs(c, &addr, 1);
 }
 
 /* Drop those that were closed meanwhile: nothing follows a close but MG_EV_CLOSE. */
@@ -290,6 +314,10 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .mqtt_packet = 3 * 1024 * 1024,
       .mqtt_queue = 64 * 1024 * 1024,
       .mqtt_connect_timeout_ms = 30000,
+      .sntp_timeout_ms = 3000,
+      .dns_timeout_ms = 3000,
+      .dns_queries = 32,
+      .dns_cache = 256,
       .wakeup_payload = 16 * 1024 * 1024,
       .wakeup_queue = 256 * 1024 * 1024,
       .connections = descriptors > 128 ? descriptors - 64 : descriptors / 2,
@@ -371,14 +399,19 @@ static void mgr_release(struct mg_mgr *mgr) {
     mg__conn_free(MG_CONTAINER(mgr->conns.prev, struct mg_connection, link));
   while (!mg__link_empty(&mgr->lingering))
     mg__conn_free(MG_CONTAINER(mgr->lingering.prev, struct mg_connection, link));
+  mg__dns_free(mgr);
   mg__wakeups_free(mgr);
   mg__timers_free(mgr);
   mg__heap_free(&mgr->deadlines);
+  mg__heap_free(&mgr->alarms);
+  mg__idmap_free(&mgr->watches);
   mg__idmap_free(&mgr->by_id);
   mg__mqtt_sessions_free(mgr);
   mg__pool_free(&mgr->pool);
   mg__free(mgr->http_scratch);
   mgr->http_scratch = NULL;
+  mg__free(mgr->ws_batch);
+  mgr->ws_batch = NULL;
   mgr->poller_ops->close(mgr->poller);
   mgr->os->close(mgr->wake_fds[0]);
   if (mgr->wake_fds[1] != mgr->wake_fds[0]) mgr->os->close(mgr->wake_fds[1]);
@@ -433,6 +466,7 @@ static int64_t mgr_wait_ms(const struct mg_mgr *mgr, int64_t ms) {
   if (mgr->timers.len > 0) next = mgr->timers.nodes[0]->at;
   if (mgr->deadlines.len > 0 && mgr->deadlines.nodes[0]->at < next)
     next = mgr->deadlines.nodes[0]->at;
+  if (mgr->alarms.len > 0 && mgr->alarms.nodes[0]->at < next) next = mgr->alarms.nodes[0]->at;
   if (next == UINT64_MAX) return ms;
   now = mgr->os->monotonic_ms();
   if (next <= now) return 0;
@@ -491,8 +525,16 @@ static void put_back(struct mg_link *list, struct mg_link *rest) {
   mg__link_splice(list, rest);
 }
 
+/* To go on with a connection may post again, and by another protocol. */
+static void run_messages(struct mg_mgr *mgr) {
+  while (mgr->posted > 0 || mg__ws_is_posted(mgr)) {
+    if (mgr->posted > 0) mgr->run_posted(mgr);
+    if (mg__ws_is_posted(mgr)) mg__ws_run_posted(mgr);
+  }
+}
+
 static void run_posted(struct mg_mgr *mgr) {
-  if (mgr->posted > 0) mgr->run_posted(mgr);
+  run_messages(mgr);
   mg__run_events(mgr);
 }
 
@@ -505,9 +547,10 @@ static void run_todo(struct mg_mgr *mgr) {
     mg__link_del(&c->todo);
     c->busy++;
     mg__emit_deferred(c);
+    if (c->dial != NULL && !c->is_closing) mg__dial_run(c);
     if (!c->is_closing && !c->is_posted) mg__io_resume(c);
     c->busy--;
-    if (mgr->posted_full) mgr->run_posted(mgr);
+    if (mgr->posted_full || mg__ws_posted_full(mgr)) run_messages(mgr);
   }
   put_back(&mgr->todo, &batch);
   run_posted(mgr);
@@ -545,11 +588,14 @@ static void run_ready(struct mg_mgr *mgr, int count) {
       continue;
     }
     c = mg__idmap_get(&mgr->by_id, mgr->ready[i].id);
-    if (c == NULL) continue; /* closed by a handler earlier in this turn */
+    if (c == NULL) { /* the core's own, or closed by a handler earlier in this turn */
+      mg__watch_ready(mgr, mgr->ready[i].id, mgr->ready[i].what);
+      continue;
+    }
     c->busy++;
     mg__io_ready(c, mgr->ready[i].what);
     c->busy--;
-    if (mgr->posted_full) mgr->run_posted(mgr);
+    if (mgr->posted_full || mg__ws_posted_full(mgr)) run_messages(mgr);
   }
   run_posted(mgr);
 }
@@ -602,6 +648,7 @@ int mg_mgr_poll(struct mg_mgr *mgr, int ms) {
   run_todo(mgr);
   if (!mgr->leave) mg__timers_run(mgr);
   run_deadlines(mgr);
+  mg__alarms_run(mgr);
   mg__wakeups_run(mgr);
   run_polls(mgr);
   run_ready(mgr, count);

@@ -2,7 +2,7 @@
  *
  * Everything that can be known to be wrong with a URL is refused before a
  * socket exists; a refusal of the system comes back with its errno. */
-#include "internal.h"
+#include "sntp.h"
 
 struct target { /* what a URL asks for */
   struct mgx_url url;
@@ -64,6 +64,7 @@ static int target_parse(const char *url, size_t len, int http, struct target *t,
   if (t->is_udp) t->is_http = false;
   if (mg__streq_nocase(t->url.scheme, "unix")) return target_unix(t, err);
   if (t->url.port < 0) return refuse(err, MGX_EADDR, 0, "the port must be 0..65535");
+  if (!t->url.has_port && mg__streq_nocase(t->url.scheme, "sntp")) t->url.port = MG_SNTP_PORT;
   if (!t->url.has_port && t->url.port == 0) return refuse(err, MGX_EADDR, 0, "no port");
   if (mg_aton(t->url.host, &t->addr)) mg__addr_set_port(&t->addr, (uint16_t) t->url.port);
   return MGX_OK;
@@ -84,14 +85,19 @@ static int bind_socket(const struct mg_os *os, int fd, const struct target *t) {
   return err;
 }
 
+/* Accepted sockets inherit these on Linux and the BSDs. */
+void mg__stream_options(const struct mg_os *os, int fd) {
+  os->setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  os->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
 static int set_options(const struct mg_os *os, int fd, const struct target *t, bool listening,
                        bool reuse_port) {
   int family = t->addr.u.sa.sa_family;
   if (t->is_unix) return 0;
   if (family == AF_INET6) os->setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-  if (!t->is_udp) { /* accepted sockets inherit these on Linux and the BSDs */
-    os->setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    os->setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (!t->is_udp) {
+    mg__stream_options(os, fd);
     if (listening) os->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   }
 #ifdef SO_REUSEPORT
@@ -185,6 +191,7 @@ static void connected(struct mg_connection *c) {
   c->is_connecting = false;
   mg__conn_set_deadline(c, 0);
   mg__emit(c, MG_EV_CONNECT);
+  if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
   if (mg__conn_unsent(c) > 0) mg__conn_dirty(c);
 }
 
@@ -219,18 +226,21 @@ static void connect_socket(struct mg_connection *c, const struct target *t, int 
     connected(c);
 }
 
-/* The events before the connect itself; false: it is not to be. */
+bool mg__conn_may_connect(struct mg_connection *c) {
+  if (c->is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
+  return !c->is_tls;
+}
+
+/* The events before the connect itself; false: it is not to be, or not yet. */
 static bool connect_begins(struct mg_connection *c, const struct target *t) {
   if (!mg__emit(c, MG_EV_OPEN) && c->is_closing) return false;
   if (t->addr.len == 0) {
-    mg__conn_error(c, "cannot resolve '%.*s': only localhost and numeric addresses are supported",
-                   (int) (t->url.host.len < 256 ? t->url.host.len : 256), t->url.host.buf);
+    mg__dial_start(c);
     return false;
   }
   c->rem = t->addr;
   if (!mg__emit_resolve(c) && c->is_closing) return false;
-  if (t->url.is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
-  return !t->url.is_tls;
+  return mg__conn_may_connect(c);
 }
 
 /* 0 or MGX_E... */
@@ -238,6 +248,7 @@ static int connect_protocol(struct mg_connection *c, const struct target *t,
                             const struct mgx_open *opts) {
   if (opts->mqtt_connect != NULL) return mg__mqtt_begin(c, opts->mqtt_connect);
   if (opts->ws != NULL) return mg__ws_begin(c, opts->ws) ? MGX_OK : MGX_ENOMEM;
+  if (opts->sntp) return mg__sntp_attach(c) ? MGX_OK : MGX_ENOMEM;
   return !t->is_http || mg__http_attach(c) ? MGX_OK : MGX_ENOMEM;
 }
 
@@ -255,7 +266,10 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c = mg__conn_new(mgr);
   if (c != NULL) c->is_client = true;
-  result = c == NULL ? MGX_ENOMEM : connect_protocol(c, t, opts);
+  result = c == NULL || (t->addr.len == 0 &&
+                         !mg__dial_new(c, t->url.host, (uint16_t) t->url.port))
+               ? MGX_ENOMEM
+               : connect_protocol(c, t, opts);
   if (result != MGX_OK) {
     if (fd >= 0) mgr->os->close(fd);
     if (c != NULL) mg__conn_free(c);
@@ -296,6 +310,13 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     const char *why = mg__mqtt_connect_wrong(opts->mqtt_connect);
     if (why != NULL) result = refuse(err, MGX_EINVAL, 0, "MQTT: %s", why);
   }
+  if (result == MGX_OK && !t.is_udp && opts->sntp)
+    result = refuse(err, MGX_EADDR, 0, "SNTP runs over UDP: sntp://host or udp://host:port");
+  if (result == MGX_OK && t.addr.len == 0 && mg__host_literal(t.url.host, &t.addr))
+    mg__addr_set_port(&t.addr, (uint16_t) t.url.port);
+  if (result == MGX_OK && t.addr.len == 0 && !mg__host_is_name(t.url.host))
+    result = refuse(err, MGX_EADDR, 0, "'%.*s' is neither an address nor a host name",
+                    (int) (t.url.host.len < 128 ? t.url.host.len : 128), t.url.host.buf);
   if (result != MGX_OK) return result;
   mg__lock(mgr);
   if (mgr->is_closed)

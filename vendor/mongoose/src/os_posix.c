@@ -6,9 +6,11 @@
  * business, so EINTR is retried here; only a poller's wait() ends by it. */
 #include "internal.h"
 
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #if defined(__linux__)
 #include <sys/eventfd.h>
 #include <sys/sendfile.h>
@@ -138,6 +140,19 @@ static ssize_t os_recvfrom(int fd, void *buf, size_t len, struct sockaddr *sa, s
   return n < 0 ? neg_errno() : n;
 }
 
+static ssize_t os_send2(int fd, const void *first, size_t first_len, const void *second,
+                        size_t second_len) {
+  struct iovec parts[2] = {{(void *) (uintptr_t) first, first_len},
+                           {(void *) (uintptr_t) second, second_len}};
+  struct msghdr msg;
+  ssize_t n;
+  memset(&msg, 0, sizeof(msg));
+  msg.msg_iov = parts;
+  msg.msg_iovlen = 2;
+  do n = sendmsg(fd, &msg, SEND_FLAGS);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? neg_errno() : n;
+}
 static ssize_t os_sendto(int fd, const void *buf, size_t len, const struct sockaddr *sa,
                          socklen_t salen) {
   ssize_t n;
@@ -241,7 +256,17 @@ static uint64_t os_monotonic_ms(void) {
   return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
 }
 
+static int64_t clock_ns(clockid_t clock) {
+  struct timespec ts = {0, 0};
+  clock_gettime(clock, &ts);
+  return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int64_t os_monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+
 static time_t os_wall_s(void) { return time(NULL); }
+
+static int64_t os_wall_ns(void) { return clock_ns(CLOCK_REALTIME); }
 
 static bool read_urandom(char *buf, size_t len) {
   int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
@@ -283,6 +308,44 @@ static uint64_t os_max_descriptors(void) {
   return limit.rlim_cur;
 }
 
+static int64_t nanoseconds(struct timespec ts) { return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec; }
+
+static void os_file_stamp(const char *path, struct mg_file_stamp *out) {
+  struct stat st;
+  memset(out, 0, sizeof(*out));
+  if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return;
+  out->exists = true;
+  out->device = (uint64_t) st.st_dev;
+  out->inode = (uint64_t) st.st_ino;
+  out->size = (uint64_t) st.st_size;
+#if defined(__APPLE__)
+  out->modified_ns = nanoseconds(st.st_mtimespec);
+  out->changed_ns = nanoseconds(st.st_ctimespec);
+#else
+  out->modified_ns = nanoseconds(st.st_mtim);
+  out->changed_ns = nanoseconds(st.st_ctim);
+#endif
+}
+
+/* O_NONBLOCK, for a path may have become a pipe that nobody writes to. */
+static ssize_t os_file_read(const char *path, char *buf, size_t cap) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  size_t len = 0;
+  ssize_t n = 1;
+  if (fd < 0) return neg_errno();
+  while (len < cap && n != 0) {
+    n = read(fd, buf + len, cap - len);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) break;
+    len += (size_t) n;
+  }
+  if (n < 0) n = neg_errno();
+  close(fd);
+  return n < 0 ? n : (ssize_t) len;
+}
+
+static unsigned os_interface_index(const char *name) { return if_nametoindex(name); }
+
 const struct mg_os mg__os_posix = {
 #if defined(__linux__)
     .pollers = {&mg__poller_epoll, &mg__poller_poll},
@@ -301,6 +364,7 @@ const struct mg_os mg__os_posix = {
     .shutdown_write = os_shutdown_write,
     .recv = os_recv,
     .send = os_send,
+    .send2 = os_send2,
     .recvfrom = os_recvfrom,
     .sendto = os_sendto,
     .sendfile = os_sendfile,
@@ -308,9 +372,14 @@ const struct mg_os mg__os_posix = {
     .wake_signal = os_wake_signal,
     .wake_clear = os_wake_clear,
     .monotonic_ms = os_monotonic_ms,
+    .monotonic_ns = os_monotonic_ns,
     .wall_s = os_wall_s,
+    .wall_ns = os_wall_ns,
     .random = os_random,
     .max_descriptors = os_max_descriptors,
+    .file_stamp = os_file_stamp,
+    .file_read = os_file_read,
+    .interface_index = os_interface_index,
 };
 
 uint64_t mg_millis(void) { return os_monotonic_ms(); }

@@ -36,11 +36,13 @@ static int ws_queue(struct mg_connection *c, uint8_t first, const char *data, si
   }
   to = c->send.buf + c->send.len;
   n = mg__ws_header(to, first, len, c->is_client ? key : NULL);
-  if (c->is_client)
+  c->send.len += n;
+  if (c->is_client) {
     mg__ws_mask(to + n, data, len, key, 0);
-  else if (len > 0)
-    memcpy(to + n, data, len);
-  c->send.len += n + len;
+    c->send.len += len;
+  } else {
+    mg__conn_append(c, data, len);
+  }
   mg__conn_dirty(c);
   return MGX_OK;
 }
@@ -123,10 +125,8 @@ static int ws_broadcast_one(struct mg_connection *c, const char *head, size_t he
   err = ws_check_send(mg__ws(c), data, len, op, 0);
   if (err == MGX_OK) err = mg__conn_queue_exact(c, head_len + len);
   if (err != MGX_OK) return err;
-  memcpy(c->send.buf + c->send.len, head, head_len);
-  if (len > 0) memcpy(c->send.buf + c->send.len + head_len, data, len);
-  c->send.len += head_len + len;
-  mg__conn_dirty(c);
+  mg__conn_append(c, head, head_len);
+  mg__conn_append(c, data, len);
   return MGX_OK;
 }
 
@@ -241,8 +241,7 @@ static bool ws_payload(struct mg_connection *c, struct mg_ws *w) {
   return ws_message_done(c, w);
 }
 
-/* May this frame come now? NULL: yes. */
-static const char *ws_frame_wrong(const struct mg_connection *c, const struct mg_ws *w,
+const char *mg__ws_frame_wrong(const struct mg_connection *c, const struct mg_ws *w,
                                const struct mg_ws_frame *f) {
   unsigned op = f->first & MG_WS_OP;
   bool begins = op == WEBSOCKET_OP_TEXT || op == WEBSOCKET_OP_BINARY;
@@ -328,7 +327,7 @@ static bool ws_frame(struct mg_connection *c, struct mg_ws *w) {
   if (c->recv.len == w->at) return false; /* there may be no buffer at all */
   n = mg__ws_parse(c->recv.buf + w->at, c->recv.len - w->at, &f, &why);
   if (n == 0) return false;
-  if (n > 0) why = ws_frame_wrong(c, w, &f);
+  if (n > 0) why = mg__ws_frame_wrong(c, w, &f);
   if (why != NULL) return ws_bad(c, MG_WS_PROTOCOL, why);
   if (f.first & MG_WS_CONTROL) return ws_control(c, w, &f, (size_t) n);
   return ws_begin_data(c, w, &f, (size_t) n);
@@ -358,6 +357,9 @@ static void ws_on_data(struct mg_connection *c) {
   }
   w->heard_at = c->mgr->now;
   w->is_pinged = false;
+  if (w->at == 0 && !w->in_message && ws_may_go_on(c, w) && mg__wants(c, MG_EV_WS_MSG) &&
+      mg__ws_post(c))
+    return;
   while (ws_may_go_on(c, w)) {
     if (!(w->in_payload ? ws_payload(c, w) : ws_frame(c, w))) break;
   }

@@ -2,6 +2,7 @@
  *
  * ws_codec.c      frames, masks, UTF-8, close payloads: bytes in, a verdict out
  * ws_handshake.c  how a connection becomes a WebSocket, on both sides
+ * ws_batch.c      short messages of a turn, delivered together
  * ws.c            what it does from then on */
 #ifndef MG_WS_H
 #define MG_WS_H
@@ -94,6 +95,13 @@ void mg__ws_attach(struct mg_connection *c, struct mg_ws *w);
 void mg__ws_open(struct mg_connection *c, struct mg_http_message *msg);
 /* Set the deadline that the connection's state asks for. */
 void mg__ws_set_deadline(struct mg_connection *c);
+/* What forbids this frame now; NULL: nothing. */
+const char *mg__ws_frame_wrong(const struct mg_connection *c, const struct mg_ws *w,
+                               const struct mg_ws_frame *f);
+
+/* ws_batch.c: hold back the short messages at the front of recv, to be delivered together
+ * with others of this turn. false: there is none. */
+bool mg__ws_post(struct mg_connection *c);
 
 /* ws_handshake.c */
 /* Look at recv for the answer: true when the connection became a WebSocket. */

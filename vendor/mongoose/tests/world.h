@@ -19,7 +19,8 @@ static struct world {
 static const char *event_names[] = {"ERROR", "OPEN",  "POLL",  "RESOLVE",   "CONNECT",
                                     "ACCEPT", "TLS_HS", "READ", "WRITE",     "CLOSE",
                                     "HTTP_HDRS", "HTTP_MSG", "WS_OPEN", "WS_MSG", "WS_CTL",
-                                    "MQTT_CMD", "MQTT_MSG", "MQTT_OPEN", "", "WAKEUP"};
+                                    "MQTT_CMD", "MQTT_MSG", "MQTT_OPEN", "SNTP_TIME",
+                                    "WAKEUP"};
 
 static void note(uint64_t conn, int ev, const char *data, size_t n) {
   int room = (int) (sizeof(world.log) - world.len), used;
@@ -79,6 +80,21 @@ static void world_mqtt(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqt
     note(conn, ev, number, strlen(number));
   world.packet = NULL;
 }
+static void world_sntp(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result) {
+  char text[32];
+  (void) tag;
+  note(conn, MG_EV_SNTP_TIME, text,
+       (size_t) snprintf(text, sizeof(text), "%lld", (long long) result->time_ms));
+}
+static size_t world_ws_batch(uint32_t tag, const uint64_t *conns, const uint8_t *firsts,
+                             const uint32_t *ends, const char *data, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    uint32_t from = i == 0 ? 0 : ends[i - 1];
+    world_ws(tag, conns[i], MG_EV_WS_MSG, firsts[i], data + from, ends[i] - from);
+    if (world.mgr->leave) return i + 1;
+  }
+  return count;
+}
 static void world_resolve(uint32_t tag, uint64_t conn, const struct mgx_addr *a, size_t n) {
   (void) tag;
   CHECK(n == 1);
@@ -98,8 +114,9 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 static const struct mgx_callbacks world_callbacks = {
     .on_event = world_event,     .on_events = world_events,    .on_data = world_data,
     .on_http = world_http,       .on_http_batch = world_batch, .on_ws_open = world_ws_open,
-    .on_ws = world_ws,           .on_resolve = world_resolve,  .on_close = world_close,
-    .on_timer = world_timer,     .on_log = world_log,          .on_mqtt = world_mqtt};
+    .on_ws = world_ws,           .on_ws_batch = world_ws_batch, .on_sntp = world_sntp,
+    .on_resolve = world_resolve, .on_close = world_close,      .on_timer = world_timer,
+    .on_log = world_log,          .on_mqtt = world_mqtt};
 
 static const uint32_t all_events = (1u << MG_EV_USER) - 1 - (1u << MG_EV_POLL);
 

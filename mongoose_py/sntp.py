@@ -1,0 +1,35 @@
+"""What an SNTP server has answered: the time, and how far this system's clock is off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SntpResult:
+    """An answer that passed every check of :rfc:`4330` and :rfc:`5905`.
+
+    Attributes:
+        time_ms: Milliseconds since 1970, UTC, at the moment the answer came in; the data of
+            ``MG_EV_SNTP_TIME``.
+        offset: Seconds to add to the clock of this system, ``time.time()``, to get there.
+        delay: Seconds of the way there and back, 0 to 3; *offset* is off by half of it at
+            most.
+        stratum: 1: the server has a reference clock of its own, such as GPS; 2: it asks one
+            that has; and so on to 15.
+        leap: 1: the last minute of the day has 61 seconds; -1: it has 59; 0: it has 60.
+    """
+
+    __slots__ = ("delay", "leap", "offset", "stratum", "time_ms")
+
+    def __init__(self, raw: Any) -> None:
+        self.time_ms: int = raw.time_ms
+        self.offset: float = raw.offset_ns / 1e9
+        self.delay: float = raw.delay_ns / 1e9
+        self.stratum: int = raw.stratum
+        self.leap: int = -1 if raw.leap == 2 else raw.leap
+
+    def __repr__(self) -> str:
+        return (
+            f"<SntpResult time_ms={self.time_ms} offset={self.offset:+.6f} "
+            f"delay={self.delay:.6f} stratum={self.stratum}>"
+        )
