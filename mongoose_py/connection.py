@@ -83,7 +83,7 @@ class Connection:
     _id: int  # 0 once closed
     _ended: int  # PAUSED, DRAINED, CLOSED when that was asked for: a batch in hand is cut short
     _mgr: Any  # struct mg_mgr *
-    _core: int  # keeps what _mgr points at
+    _core: Any  # keeps what _mgr points at
     _manager: weakref.ref[Manager]
     _target: Target
     _host: str  # of the URL it connects to, for the Host line

@@ -53,29 +53,32 @@ _HTTP = {None: lib.MGX_HTTP_BY_SCHEME, False: lib.MGX_HTTP_OFF, True: lib.MGX_HT
 _HTTP_PORT = 80
 _FEW_TARGETS = 16  # not worth a purge
 _tags = count(1)
-_made_in: dict[int, int] = {}  # address of a struct mg_mgr: process
+_cores: set[weakref.ref[Any]] = set()  # kept for their callbacks
 
 
-class _Core(int):
-    """The address of a ``struct mg_mgr``, freed with the last reference to this object.
+def _core(mgr: Any) -> Any:
+    """Return an object with whose last reference *mgr*, a ``struct mg_mgr *``, is freed.
 
-    Managers, connections and timers refer to it. An int is not tracked by the garbage
-    collector: in a cycle that is collected it goes last, when every finalizer that could
-    still call C has run. (What ``ffi.gc()`` makes may go first.)
+    Managers, connections and timers refer to it. It is a cdata, which the garbage collector
+    does not track: in a cycle that is collected it goes last, when every finalizer that
+    could still call C has run. (An object with a finalizer of its own may go first.)
     """
+    core = ffi.new("char *")
+    made_in = os.getpid()
 
-    __slots__ = ()
-
-    def __del__(
-        self,
+    def gone(
+        ref: weakref.ref[Any],
         # Bound now: when the interpreter ends, the names of this module may go first.
-        made_in: dict[int, int] = _made_in,
+        refs: set[weakref.ref[Any]] = _cores,
         getpid: Callable[[], int] = os.getpid,
-        cast: Callable[[str, int], Any] = ffi.cast,
         delete: Callable[[Any], None] = lib.mgx_mgr_delete,
     ) -> None:
-        if made_in.pop(int(self), 0) == getpid():  # a forked child shares the sockets
-            delete(cast("struct mg_mgr *", int(self)))
+        refs.discard(ref)
+        if getpid() == made_in:  # a forked child shares the sockets
+            delete(mgr)
+
+    _cores.add(weakref.ref(core, gone))
+    return core
 
 
 class Manager:
@@ -151,8 +154,8 @@ class Manager:
         self._purge_at = _FEW_TARGETS
         self._tag = next(_tags)
         self._mgr: Any = self._new_mgr(_POLLERS[poller])
-        self._core = _Core(int(ffi.cast("uintptr_t", self._mgr)))
-        _made_in[self._core] = os.getpid()
+        self._core = _core(self._mgr)
+        self._made_in = os.getpid()
         _dispatch.managers[self._tag] = self._ref
         lib.mgx_handler_set(self._mgr, 0, default.mask, default.accepted_mask)
         lib.mgx_mgr_set_date(self._mgr, bool(send_date))
@@ -187,10 +190,10 @@ class Manager:
 
     def __del__(self) -> None:
         """Close the sockets. No handler is called: C finds nobody under this tag."""
-        if _dispatch is None:  # the interpreter ends; _Core does what is left to do
+        if _dispatch is None:  # the interpreter ends; _core() has seen to what is left to do
             return
         if _dispatch.managers.pop(getattr(self, "_tag", 0), None) is not None:
-            if _made_in.get(self._core) == os.getpid():  # a forked child shares the sockets
+            if self._made_in == os.getpid():  # a forked child shares the sockets
                 lib.mg_mgr_free(self._mgr)
             self._end_all()
 
@@ -771,11 +774,13 @@ class Manager:
         """Return what stands for *handler*, safe from purges until ``pins`` is lowered."""
         check_handler(handler)
         with self._lock:
-            if handler is None and events is None and not host and session is None:
-                target = self._targets[0]
-            else:
+            target = self._targets[0]
+            if handler is not None or events is not None:
                 used = self._handler if handler is None else handler
                 target = self._target(handler, event_masks(used, events), host, session)
+            elif host or session is not None:
+                masks = target.mask, target.accepted_mask
+                target = self._target(None, masks, host, session)
             target.pins += 1
             return target
 
