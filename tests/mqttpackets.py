@@ -425,7 +425,7 @@ def decode(wire: bytes, version: int = 4) -> tuple[Packet, bytes] | None:
     for i, byte in enumerate(wire[1:5]):
         length |= (byte & 127) << 7 * i
         if byte < 128:
-            if i and not byte:
+            if i and not byte and version == 5:  # 3.1.1 does not forbid it
                 raise Malformed("a length longer than needed")
             end = 2 + i + length
             if len(wire) < end:
