@@ -50,6 +50,9 @@ class Limits:
         mqtt_queue: Bytes of the MQTT messages of QoS 1 and 2 of one session that wait or
             are not acknowledged yet; above it ``mqtt_pub()`` raises
             :class:`~mongoose_py.Error`.
+        mqtt_inflight: Messages of QoS 1 and 2 that a client of MQTT 3.1.1 has under way,
+            sent and not acknowledged, as its server cannot announce how many it takes;
+            above it they wait.
         mqtt_connect_timeout: Seconds an MQTT client may take from being accepted to its
             CONNECT, and a server from our CONNECT to its CONNACK; then ``MG_EV_ERROR``.
         sntp_timeout: Seconds from an SNTP request to its answer; then ``MG_EV_ERROR``.
@@ -83,6 +86,7 @@ class Limits:
     ws_pong_timeout: float = 20.0
     mqtt_packet: int | None = None
     mqtt_queue: int = 64 * 1024 * 1024
+    mqtt_inflight: int = 20
     mqtt_connect_timeout: float = 30.0
     sntp_timeout: float = 3.0
     wakeup_payload: int = 16 * 1024 * 1024

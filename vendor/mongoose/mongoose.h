@@ -227,6 +227,8 @@ struct mgx_limits {
   uint64_t mqtt_packet;       /* 3 MiB: one MQTT packet received; then it is failed with 0x95 */
   uint64_t mqtt_queue;        /* 64 MiB: messages of QoS 1 and 2 that wait or are not yet
                                  acknowledged, per MQTT session; then MGX_ELIMIT */
+  uint64_t mqtt_inflight;     /* 20: messages of QoS 1 and 2 that a 3.1.1 client has under way,
+                                 for its server cannot announce how many it takes */
   uint64_t mqtt_connect_timeout_ms; /* 30000: from accept to CONNECT, from our CONNECT to
                                        CONNACK; then MG_EV_ERROR */
   uint64_t sntp_timeout_ms;     /* 3000: from an SNTP request to its answer; then MG_EV_ERROR */
@@ -329,7 +331,8 @@ struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
 /* Listen at / connect to url. The number of the connection (> 0), or a
  * negative error with *err filled: MGX_EADDR, MGX_ESYSTEM, MGX_ENOMEM,
  * MGX_ECLOSED; of an mqtt_connect also MGX_EINVAL (what is wrong is in err->text) and
- * MGX_EBUSY (another connection has the session). A connect that fails later tells by MG_EV_ERROR. */
+ * MGX_EBUSY (another connection has the session). A connect that fails later tells by
+ * MG_EV_ERROR. */
 int64_t mgx_listen(struct mg_mgr *mgr, const char *url, size_t len, const struct mgx_open *opts,
                    struct mgx_error *err);
 int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struct mgx_open *opts,
@@ -349,7 +352,7 @@ enum { /* bits of struct mgx_conn_info.flags */
   MGX_IS_DRAINING = 1 << 10,
   MGX_IS_HTTP = 1 << 11,
   MGX_IS_CONNECTING = 1 << 12,
-  MGX_IS_MQTT = 1 << 14
+  MGX_IS_MQTT = 1 << 13
 };
 
 struct mgx_conn_info {
@@ -636,7 +639,7 @@ struct mgx_mqtt_info { /* of a connection */
   uint8_t version;     /* 0: no CONNECT yet */
   bool is_open;        /* CONNACK with code 0 has come, or was sent */
   uint16_t keepalive;  /* seconds, as agreed */
-  uint16_t receive_maximum; /* what the peer has announced ... */
+  uint16_t receive_maximum; /* what the peer has announced (or limits.mqtt_inflight) ... */
   uint16_t topic_alias_maximum;
   uint8_t maximum_qos;
   bool retain_available;

@@ -313,6 +313,7 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .ws_pong_timeout_ms = 20000,
       .mqtt_packet = 3 * 1024 * 1024,
       .mqtt_queue = 64 * 1024 * 1024,
+      .mqtt_inflight = 20,
       .mqtt_connect_timeout_ms = 30000,
       .sntp_timeout_ms = 3000,
       .dns_timeout_ms = 3000,

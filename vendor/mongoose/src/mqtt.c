@@ -102,7 +102,7 @@ static int mqtt_take_connect_packet(struct mg_connection *c, struct mg_mqtt *m,
   m->awaits_connack = true;
   if (mgx_mqtt_connect_fields(e->packet, e->packet_len, &fields) == MGX_OK) {
     m->keepalive = fields.keepalive;
-    mg__mqtt_heed(m, fields.props);
+    mg__mqtt_heed(c, fields.props);
   }
   return MQTT_DELIVER;
 }
@@ -113,9 +113,9 @@ static int mqtt_take_connack(struct mg_connection *c, struct mg_mqtt *m,
   if (e->ack != 0) return MQTT_DELIVER;
   if (e->session_present && m->is_clean)
     return mqtt_wrong(c, MG_MQTT_PROTOCOL, "a session that was to be new");
-  mg__mqtt_heed(m, mg__mqtt_str(e->props, e->props_len));
-  mg__mqtt_open(c, e->session_present);
-  return c->is_closing ? MQTT_STOP : MQTT_DELIVER;
+  mg__mqtt_heed(c, mg__mqtt_str(e->props, e->props_len));
+  m->is_open = true; /* goes on when the handler knows: see mqtt_packet() */
+  return MQTT_DELIVER;
 }
 
 /* Sections 3.3 and 4.3: the answer is queued before the message is delivered, but leaves
@@ -267,6 +267,10 @@ static bool mqtt_packet(struct mg_connection *c, struct mg_mqtt *m, struct mg_mq
     int what = mqtt_take(c, m, p);
     if (what != MQTT_DELIVER) return what == MQTT_SKIP;
     mqtt_tell_own(c, &p->event);
+    if (!mqtt_goes_on(c)) return false;
+    /* A SUBSCRIBE that the handler sends now goes before the messages that wait. */
+    if (p->event.cmd == MQTT_CMD_CONNACK && p->event.ack == 0 && !m->disconnect_sent)
+      mg__mqtt_open(c, p->event.session_present);
     if (!mqtt_goes_on(c)) return false;
   } else if (p->event.cmd == MQTT_CMD_PUBLISH && !mqtt_alias(c, m, p)) {
     return false;
@@ -441,6 +445,7 @@ static int mqtt_on_send(struct mg_connection *c, const char *data, size_t len) {
   if (packet.event.ack != 0) return MGX_OK;
   mg__mqtt_announced(m, mg__mqtt_str(packet.event.props, packet.event.props_len));
   m->is_open = m->may_publish = true;
+  m->session->quota = m->receive_maximum;
   mg__conn_todo(c); /* what waited for it */
   return MGX_OK;
 }
@@ -474,14 +479,14 @@ bool mg__mqtt_attach(struct mg_connection *c) {
   struct mg_mqtt *m = mg__calloc(sizeof(*m));
   if (m == NULL) return false;
   assert(c->proto == NULL);
+  c->proto = &mg__proto_mqtt;
+  c->proto_data = m;
   mg__mqtt_session_init(&m->own);
   m->own.conn = c;
   m->session = &m->own;
-  mg__mqtt_heed(m, mg__mqtt_str("", 0));
+  mg__mqtt_heed(c, mg__mqtt_str("", 0));
   m->our_receive_maximum = UINT16_MAX;
   m->since = c->is_client ? 0 : c->mgr->now;
   m->heard_at = m->sent_at = c->mgr->now;
-  c->proto = &mg__proto_mqtt;
-  c->proto_data = m;
   return true;
 }

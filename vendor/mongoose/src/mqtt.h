@@ -175,8 +175,9 @@ struct mg_mqtt_session *mg__mqtt_session(struct mg_mgr *mgr, uint64_t id); /* NU
 /* Give it to a connection that has none but its own / take it away again. */
 void mg__mqtt_session_attach(struct mg_mqtt_session *s, struct mg_connection *c);
 void mg__mqtt_session_detach(struct mg_connection *c);
-/* The connection is open: send what is left. `present`: the peer has kept its part too. */
-void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present);
+/* The connection is open: send what is left. `present`: the peer has kept its part too;
+ * is_new: it was empty, and has sent on this connection already. */
+void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present, bool is_new);
 /* Send what waits, as far as quota and send queue go. */
 void mg__mqtt_session_pump(struct mg_mqtt_session *s);
 /* Send a message of QoS 1 or 2, now or later. Its identifier or MGX_E... */
@@ -263,7 +264,7 @@ int mg__mqtt_send_connack(struct mg_connection *c, int code, bool present, struc
 void mg__mqtt_open(struct mg_connection *c, bool present);
 /* Take note of what the peer, or this side, announces by the properties of its CONNECT or
  * CONNACK. */
-void mg__mqtt_heed(struct mg_mqtt *m, struct mg_str props);
+void mg__mqtt_heed(struct mg_connection *c, struct mg_str props);
 void mg__mqtt_announced(struct mg_mqtt *m, struct mg_str props);
 
 /* mqtt.c */

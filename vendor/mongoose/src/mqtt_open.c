@@ -40,9 +40,18 @@ int mg__mqtt_send_connack(struct mg_connection *c, int code, bool present, struc
 
 /* ---- what is announced --------------------------------------------------------------- */
 
-void mg__mqtt_heed(struct mg_mqtt *m, struct mg_str props) {
+/* How many messages of QoS 1 and 2 a peer takes that has said nothing about it. */
+static uint16_t mqtt_window(const struct mg_connection *c) {
+  uint64_t limit = c->mgr->limits.mqtt_inflight;
+  if (!c->is_client || mg__mqtt(c)->version != 4 || limit == 0 || limit > UINT16_MAX)
+    return UINT16_MAX;
+  return (uint16_t) limit;
+}
+
+void mg__mqtt_heed(struct mg_connection *c, struct mg_str props) {
+  struct mg_mqtt *m = mg__mqtt(c);
   m->receive_maximum =
-      (uint16_t) mg__mqtt_prop_number(props, MG_MQTT_PROP_RECEIVE_MAXIMUM, UINT16_MAX);
+      (uint16_t) mg__mqtt_prop_number(props, MG_MQTT_PROP_RECEIVE_MAXIMUM, mqtt_window(c));
   m->alias_maximum = (uint16_t) mg__mqtt_prop_number(props, MG_MQTT_PROP_ALIAS_MAXIMUM, 0);
   m->maximum_qos = (uint8_t) mg__mqtt_prop_number(props, MG_MQTT_PROP_MAXIMUM_QOS, 2);
   m->retain_available = mg__mqtt_prop_number(props, MG_MQTT_PROP_RETAIN_AVAILABLE, 1) != 0;
@@ -85,6 +94,8 @@ int mg__mqtt_begin(struct mg_connection *c, const struct mgx_mqtt_connect *conne
   m->version = connect->version;
   m->is_clean = connect->clean;
   m->keepalive = connect->keepalive;
+  mg__mqtt_heed(c, mg__mqtt_str("", 0));
+  m->own.quota = m->receive_maximum;
   mg__mqtt_announced(m, connect->props);
   if (connect->version == 4 || mqtt_say_maximum(c->mgr, &with.props, &owned))
     err = mg__mqtt_room(c, mg__mqtt_connect_length(&with), false);
@@ -128,9 +139,10 @@ static void mqtt_send_early(struct mg_connection *c) {
 
 void mg__mqtt_open(struct mg_connection *c, bool present) {
   struct mg_mqtt *m = mg__mqtt(c);
+  bool is_new = m->may_publish;
   m->is_open = m->may_publish = true;
   if (c->is_client) mqtt_send_early(c); /* a SUBSCRIBE goes before messages that it may fit */
-  if (!c->is_closing) mg__mqtt_session_resume(m->session, present);
+  if (!c->is_closing) mg__mqtt_session_resume(m->session, present, is_new);
   mg__mqtt_set_deadline(c);
 }
 

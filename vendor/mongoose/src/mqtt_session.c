@@ -356,8 +356,8 @@ static void mqtt_start_again(struct mg_mqtt_session *s) {
     mqtt_out(l)->is_repeat = false;
 }
 
-void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present) {
-  s->quota = mg__mqtt(s->conn)->receive_maximum;
+void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present, bool is_new) {
+  if (!is_new) s->quota = mg__mqtt(s->conn)->receive_maximum;
   if (present)
     mqtt_send_again(s);
   else

@@ -243,13 +243,19 @@ static bool connect_begins(struct mg_connection *c, const struct target *t) {
   return mg__conn_may_connect(c);
 }
 
-/* 0 or MGX_E... */
-static int connect_protocol(struct mg_connection *c, const struct target *t,
+/* false: OOM. */
+static bool attach_protocol(struct mg_connection *c, const struct target *t,
                             const struct mgx_open *opts) {
+  if (opts->ws != NULL) return mg__ws_begin(c, opts->ws);
+  if (opts->sntp) return mg__sntp_attach(c);
+  return !t->is_http || mg__http_attach(c);
+}
+
+/* What c needs before it connects: 0 or MGX_E..., and c is to be freed. */
+static int prepare(struct mg_connection *c, const struct target *t, const struct mgx_open *opts) {
+  if (t->addr.len == 0 && !mg__dial_new(c, t->url.host, (uint16_t) t->url.port)) return MGX_ENOMEM;
   if (opts->mqtt_connect != NULL) return mg__mqtt_begin(c, opts->mqtt_connect);
-  if (opts->ws != NULL) return mg__ws_begin(c, opts->ws) ? MGX_OK : MGX_ENOMEM;
-  if (opts->sntp) return mg__sntp_attach(c) ? MGX_OK : MGX_ENOMEM;
-  return !t->is_http || mg__http_attach(c) ? MGX_OK : MGX_ENOMEM;
+  return attach_protocol(c, t, opts) ? MGX_OK : MGX_ENOMEM;
 }
 
 static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
@@ -266,10 +272,7 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c = mg__conn_new(mgr);
   if (c != NULL) c->is_client = true;
-  result = c == NULL || (t->addr.len == 0 &&
-                         !mg__dial_new(c, t->url.host, (uint16_t) t->url.port))
-               ? MGX_ENOMEM
-               : connect_protocol(c, t, opts);
+  result = c == NULL ? MGX_ENOMEM : prepare(c, t, opts);
   if (result != MGX_OK) {
     if (fd >= 0) mgr->os->close(fd);
     if (c != NULL) mg__conn_free(c);

@@ -584,7 +584,7 @@ static void test_a_peer_that_reads_no_acknowledgements_is_bounded(void) {
   c->busy--;
   mg__unlock(world.mgr);
   CHECK(sent == 250);
-  CHECK(logged("3:ERROR(MQTT: an acknowledgement cannot be sent: "));
+  CHECK(logged("3:ERROR(MQTT: an acknowledgement cannot be sent:"));
   CHECK(world_until("3:CLOSE"));
   world_end();
 }

@@ -129,6 +129,52 @@ static void test_messages_wait_for_a_connection_and_for_the_receive_maximum(void
   world_end();
 }
 
+static void test_a_client_of_3_1_1_has_a_window_for_its_server_cannot_tell_one(void) {
+  struct mgx_limits limits;
+  struct mgx_mqtt_info now;
+  mgx_limits_init(&limits);
+  limits.mqtt_inflight = 2;
+  begin(4, &limits);
+  open_with("20 02 00 00");
+  CHECK(pub(2, "a", "1", 4) == 1 && pub(2, "a", "2", 2) == 2 && pub(2, "a", "3", 2) == 3);
+  CHECK(hears("34 06 00 01 61 00 01 31 32 06 00 01 61 00 02 32"));
+  CHECK(mgx_mqtt_conn_info(world.mgr, 2, &now) == 0 && now.pending == 3 && now.waiting == 1);
+  says("50 02 00 01");
+  CHECK(hears("62 02 00 01"));
+  says("70 02 00 01");
+  CHECK(hears("32 06 00 01 61 00 03 33"));
+  world_end();
+}
+
+static void subscribe_in_open(uint64_t conn, int ev, const char *data, size_t n) {
+  (void) data, (void) n;
+  if (ev == MG_EV_MQTT_OPEN) CHECK(mgx_mqtt_sub(world.mgr, conn, "\0\1a\1", 4, NULL, 0) > 0);
+}
+
+static void test_a_subscribe_made_when_it_opens_goes_before_the_messages_that_wait(void) {
+  begin(5, NULL);
+  mqtt_react = subscribe_in_open;
+  CHECK(later("a", "1", 2) == 1);
+  open_with("20 03 01 00 00");
+  CHECK(hears("82 07 00 02 00 00 01 61 01 32 07 00 01 61 00 01 00 31"));
+  world_end();
+}
+
+static void disconnect_in_open(uint64_t conn, int ev, const char *data, size_t n) {
+  (void) data, (void) n;
+  if (ev == MG_EV_MQTT_OPEN) CHECK(mgx_mqtt_disconnect(world.mgr, conn, 0, NULL, 0) == 0);
+}
+
+static void test_nothing_is_sent_behind_a_disconnect(void) {
+  begin(5, NULL);
+  mqtt_react = disconnect_in_open;
+  CHECK(later("a", "1", 2) == 1);
+  open_with("20 03 01 00 00");
+  CHECK(hears("e0 00") && world_until("2:CLOSE"));
+  CHECK(info().pending == 1);
+  world_end();
+}
+
 static void test_a_message_that_the_server_cannot_take_is_dropped_and_the_others_go_on(void) {
   begin(5, NULL);
   CHECK(later("a", "1", 4) == 1 && later("a", "2", 2) == 2 && later("a", "3", 3) == 3);
@@ -375,6 +421,9 @@ int main(void) {
   RUN(test_a_server_that_has_forgotten_gets_new_messages);
   RUN(test_a_message_of_qos_2_is_delivered_once_across_connections);
   RUN(test_messages_wait_for_a_connection_and_for_the_receive_maximum);
+  RUN(test_a_client_of_3_1_1_has_a_window_for_its_server_cannot_tell_one);
+  RUN(test_a_subscribe_made_when_it_opens_goes_before_the_messages_that_wait);
+  RUN(test_nothing_is_sent_behind_a_disconnect);
   RUN(test_a_message_that_the_server_cannot_take_is_dropped_and_the_others_go_on);
   RUN(test_properties_wait_with_their_message_and_are_left_out_of_3_1_1);
   RUN(test_a_session_is_bounded_by_its_limit);

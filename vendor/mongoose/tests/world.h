@@ -19,8 +19,7 @@ static struct world {
 static const char *event_names[] = {"ERROR", "OPEN",  "POLL",  "RESOLVE",   "CONNECT",
                                     "ACCEPT", "TLS_HS", "READ", "WRITE",     "CLOSE",
                                     "HTTP_HDRS", "HTTP_MSG", "WS_OPEN", "WS_MSG", "WS_CTL",
-                                    "MQTT_CMD", "MQTT_MSG", "MQTT_OPEN", "SNTP_TIME",
-                                    "WAKEUP"};
+                                    "MQTT_CMD", "MQTT_MSG", "MQTT_OPEN", "SNTP_TIME", "WAKEUP"};
 
 static void note(uint64_t conn, int ev, const char *data, size_t n) {
   int room = (int) (sizeof(world.log) - world.len), used;
@@ -112,11 +111,11 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 }
 
 static const struct mgx_callbacks world_callbacks = {
-    .on_event = world_event,     .on_events = world_events,    .on_data = world_data,
-    .on_http = world_http,       .on_http_batch = world_batch, .on_ws_open = world_ws_open,
-    .on_ws = world_ws,           .on_ws_batch = world_ws_batch, .on_sntp = world_sntp,
-    .on_resolve = world_resolve, .on_close = world_close,      .on_timer = world_timer,
-    .on_log = world_log,          .on_mqtt = world_mqtt};
+    .on_event = world_event,     .on_events = world_events,     .on_data = world_data,
+    .on_http = world_http,       .on_http_batch = world_batch,  .on_ws_open = world_ws_open,
+    .on_ws = world_ws,           .on_ws_batch = world_ws_batch, .on_mqtt = world_mqtt,
+    .on_sntp = world_sntp,       .on_resolve = world_resolve,   .on_close = world_close,
+    .on_timer = world_timer,     .on_log = world_log};
 
 static const uint32_t all_events = (1u << MG_EV_USER) - 1 - (1u << MG_EV_POLL);
 
