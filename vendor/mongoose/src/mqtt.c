@@ -445,7 +445,6 @@ static int mqtt_on_send(struct mg_connection *c, const char *data, size_t len) {
   if (packet.event.ack != 0) return MGX_OK;
   mg__mqtt_announced(m, mg__mqtt_str(packet.event.props, packet.event.props_len));
   m->is_open = m->may_publish = true;
-  m->session->quota = m->receive_maximum;
   mg__conn_todo(c); /* what waited for it */
   return MGX_OK;
 }

@@ -163,7 +163,7 @@ struct mg_mqtt_session {
   size_t in_use;              /* identifiers */
   size_t pending;             /* messages */
   uint64_t bytes;             /* of limits.mqtt_queue */
-  uint32_t quota;             /* how many more may be sent: section 4.9 */
+  size_t under_way;           /* messages SENT or RELEASED: section 4.9 */
   uint8_t *received;          /* a bit for each identifier of the peer's that awaits PUBREL */
   size_t num_received;
 };
@@ -175,10 +175,9 @@ struct mg_mqtt_session *mg__mqtt_session(struct mg_mgr *mgr, uint64_t id); /* NU
 /* Give it to a connection that has none but its own / take it away again. */
 void mg__mqtt_session_attach(struct mg_mqtt_session *s, struct mg_connection *c);
 void mg__mqtt_session_detach(struct mg_connection *c);
-/* The connection is open: send what is left. `present`: the peer has kept its part too;
- * is_new: it was empty, and has sent on this connection already. */
-void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present, bool is_new);
-/* Send what waits, as far as quota and send queue go. */
+/* The connection is open: send what is left. `present`: the peer has kept its part too. */
+void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present);
+/* Send what waits, as far as the receive maximum and the send queue go. */
 void mg__mqtt_session_pump(struct mg_mqtt_session *s);
 /* Send a message of QoS 1 or 2, now or later. Its identifier or MGX_E... */
 int mg__mqtt_session_publish(struct mg_mgr *mgr, struct mg_mqtt_session *s,

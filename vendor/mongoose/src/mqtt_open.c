@@ -95,7 +95,6 @@ int mg__mqtt_begin(struct mg_connection *c, const struct mgx_mqtt_connect *conne
   m->is_clean = connect->clean;
   m->keepalive = connect->keepalive;
   mg__mqtt_heed(c, mg__mqtt_str("", 0));
-  m->own.quota = m->receive_maximum;
   mg__mqtt_announced(m, connect->props);
   if (connect->version == 4 || mqtt_say_maximum(c->mgr, &with.props, &owned))
     err = mg__mqtt_room(c, mg__mqtt_connect_length(&with), false);
@@ -139,10 +138,9 @@ static void mqtt_send_early(struct mg_connection *c) {
 
 void mg__mqtt_open(struct mg_connection *c, bool present) {
   struct mg_mqtt *m = mg__mqtt(c);
-  bool is_new = m->may_publish;
   m->is_open = m->may_publish = true;
   if (c->is_client) mqtt_send_early(c); /* a SUBSCRIBE goes before messages that it may fit */
-  if (!c->is_closing) mg__mqtt_session_resume(m->session, present, is_new);
+  if (!c->is_closing) mg__mqtt_session_resume(m->session, present);
   mg__mqtt_set_deadline(c);
 }
 

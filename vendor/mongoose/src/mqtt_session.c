@@ -24,7 +24,6 @@ void mg__mqtt_session_init(struct mg_mqtt_session *s) {
   mg__link_init(&s->released);
   mg__link_init(&s->others);
   s->next = &s->queue;
-  s->quota = UINT16_MAX;
 }
 
 /* ---- identifiers ------------------------------------------------------------------ */
@@ -82,6 +81,7 @@ static void mqtt_done(struct mg_mqtt_session *s, struct mg_mqtt_out *out) {
   mqtt_unlink(s, out);
   s->by_id[out->id & s->id_mask] = NULL;
   s->in_use--;
+  if (out->state == MG_MQTT_SENT || out->state == MG_MQTT_RELEASED) s->under_way--;
   if (out->state != MG_MQTT_OTHER) {
     s->pending--;
     s->bytes -= mqtt_out_size(out);
@@ -112,7 +112,8 @@ void mg__mqtt_session_clear(struct mg_mqtt_session *s) {
 
 static bool mqtt_may_send(const struct mg_mqtt_session *s) {
   return s->conn != NULL && !s->conn->is_closing && mg__mqtt(s->conn)->may_publish &&
-         s->quota > 0 && mg__conn_unsent(s->conn) < MQTT_PUMP_BACKLOG;
+         s->under_way < mg__mqtt(s->conn)->receive_maximum &&
+         mg__conn_unsent(s->conn) < MQTT_PUMP_BACKLOG;
 }
 
 static struct mg_mqtt_publish mqtt_parts(struct mg_mqtt_out *out) {
@@ -142,7 +143,7 @@ void mg__mqtt_session_pump(struct mg_mqtt_session *s) {
     if (err != MGX_OK) return; /* goes on when something has left */
     out->state = MG_MQTT_SENT;
     s->next = s->next->next;
-    s->quota--;
+    s->under_way++;
   }
 }
 
@@ -200,7 +201,7 @@ int mg__mqtt_session_publish(struct mg_mgr *mgr, struct mg_mqtt_session *s,
     return out->id;
   }
   out->state = MG_MQTT_SENT;
-  s->quota--;
+  s->under_way++;
   return out->id;
 }
 
@@ -233,14 +234,9 @@ static struct mg_mqtt_out *mqtt_find_at(struct mg_mqtt_session *s, uint16_t id, 
   return out != NULL && out->state == state && (out->flags & MG_MQTT_QOS) == qos << 1 ? out : NULL;
 }
 
-static void mqtt_acknowledged(struct mg_mqtt_session *s, struct mg_mqtt_out *out) {
-  mqtt_done(s, out);
-  if (s->quota < mg__mqtt(s->conn)->receive_maximum) s->quota++;
-}
-
 bool mg__mqtt_session_puback(struct mg_mqtt_session *s, uint16_t id) {
   struct mg_mqtt_out *out = mqtt_find_at(s, id, MG_MQTT_SENT, 1);
-  if (out != NULL) mqtt_acknowledged(s, out);
+  if (out != NULL) mqtt_done(s, out);
   return out != NULL;
 }
 
@@ -262,7 +258,7 @@ bool mg__mqtt_session_pubrec(struct mg_mqtt_session *s, uint16_t id, bool refuse
   struct mg_mqtt_out *out = mqtt_find_at(s, id, MG_MQTT_SENT, 2);
   if (out == NULL) return mqtt_find_at(s, id, MG_MQTT_RELEASED, 2) != NULL;
   if (refused)
-    mqtt_acknowledged(s, out);
+    mqtt_done(s, out);
   else
     mqtt_released(s, out);
   return true;
@@ -270,7 +266,7 @@ bool mg__mqtt_session_pubrec(struct mg_mqtt_session *s, uint16_t id, bool refuse
 
 bool mg__mqtt_session_pubcomp(struct mg_mqtt_session *s, uint16_t id) {
   struct mg_mqtt_out *out = mqtt_find_at(s, id, MG_MQTT_RELEASED, 2);
-  if (out != NULL) mqtt_acknowledged(s, out);
+  if (out != NULL) mqtt_done(s, out);
   return out != NULL;
 }
 
@@ -312,7 +308,6 @@ void mg__mqtt_session_attach(struct mg_mqtt_session *s, struct mg_connection *c)
   assert(s->conn == NULL && mg__mqtt(c)->session == &mg__mqtt(c)->own);
   mqtt_merge_received(s, &mg__mqtt(c)->own);
   s->conn = c;
-  s->quota = mg__mqtt(c)->receive_maximum;
   mg__mqtt(c)->session = s;
 }
 
@@ -321,6 +316,7 @@ static void mqtt_unsend(struct mg_mqtt_session *s) {
   for (struct mg_link *l = s->queue.next; l != s->next; l = l->next) {
     mqtt_out(l)->state = MG_MQTT_WAITS;
     mqtt_out(l)->is_repeat = true;
+    s->under_way--;
   }
   s->next = s->queue.next;
   mqtt_all_done(s, &s->others);
@@ -356,8 +352,7 @@ static void mqtt_start_again(struct mg_mqtt_session *s) {
     mqtt_out(l)->is_repeat = false;
 }
 
-void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present, bool is_new) {
-  if (!is_new) s->quota = mg__mqtt(s->conn)->receive_maximum;
+void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present) {
   if (present)
     mqtt_send_again(s);
   else

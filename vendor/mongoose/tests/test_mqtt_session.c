@@ -146,6 +146,25 @@ static void test_a_client_of_3_1_1_has_a_window_for_its_server_cannot_tell_one(v
   world_end();
 }
 
+static void test_a_message_that_was_released_counts_on_the_next_connection_too(void) {
+  int64_t c;
+  struct mgx_limits limits;
+  mgx_limits_init(&limits);
+  limits.mqtt_inflight = 2;
+  begin(4, &limits);
+  c = open_with("20 02 00 00");
+  CHECK(pub(2, "a", "1", 4) == 1 && pub(2, "a", "2", 4) == 2 && pub(2, "a", "3", 4) == 3);
+  CHECK(hears("34 06 00 01 61 00 01 31 34 06 00 01 61 00 02 32"));
+  says("50 02 00 01");
+  CHECK(hears("62 02 00 01"));
+  lose(c);
+  open_with("20 02 01 00");
+  CHECK(hears("62 02 00 01 3c 06 00 01 61 00 02 32"));
+  says("70 02 00 01");
+  CHECK(hears("34 06 00 01 61 00 03 33"));
+  world_end();
+}
+
 static void subscribe_in_open(uint64_t conn, int ev, const char *data, size_t n) {
   (void) data, (void) n;
   if (ev == MG_EV_MQTT_OPEN) CHECK(mgx_mqtt_sub(world.mgr, conn, "\0\1a\1", 4, NULL, 0) > 0);
@@ -422,6 +441,7 @@ int main(void) {
   RUN(test_a_message_of_qos_2_is_delivered_once_across_connections);
   RUN(test_messages_wait_for_a_connection_and_for_the_receive_maximum);
   RUN(test_a_client_of_3_1_1_has_a_window_for_its_server_cannot_tell_one);
+  RUN(test_a_message_that_was_released_counts_on_the_next_connection_too);
   RUN(test_a_subscribe_made_when_it_opens_goes_before_the_messages_that_wait);
   RUN(test_nothing_is_sent_behind_a_disconnect);
   RUN(test_a_message_that_the_server_cannot_take_is_dropped_and_the_others_go_on);
