@@ -530,7 +530,7 @@ def test_a_failed_pubrec_ends_it(opened: Callable[..., Any]) -> None:
 def test_packet_identifiers_are_used_again_only_when_they_are_free(
     opened: Callable[..., Any],
 ) -> None:
-    _, conn, peer = opened()
+    _, conn, peer = opened(limits=Limits(mqtt_inflight=0))
     held = conn.mqtt_pub("a", "held", 1)
     assert peer.packet().id == held
     seen = set()

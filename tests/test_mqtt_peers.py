@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import subprocess
 from collections.abc import Iterator
@@ -181,25 +182,37 @@ def test_a_client_comes_back_to_a_restarted_mosquitto(
         assert collector.got == [("restart", b"in between", 1, False)]
 
 
+_numbers = itertools.count()
+
+
+@contextmanager
+def tool(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run one of mosquitto's tools; it does not outlive the block."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @needs_clients
 @pytest.mark.parametrize("qos", ["0", "1", "2"])
 def test_mosquitto_sub_gets_what_we_publish(
     mosquitto: Mosquitto, make_manager: Callable[..., Manager], version: int, qos: str
 ) -> None:
     manager = make_manager()
-    topic = f"tools/{version}/{qos}"
-    command = ["mosquitto_sub", "-p", str(mosquitto.port), "-t", f"tools/{version}/+", "-q", qos]
-    command += ["-V", "5" if version == 5 else "311", "-C", "3", "-v", "-d"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    name = f"tool-{next(_numbers)}"
+    topic = f"tools/{name}"
+    command = ["mosquitto_sub", "-p", str(mosquitto.port), "-t", f"+/{name}", "-q", qos]
+    command += ["-V", "5" if version == 5 else "311", "-C", "3", "-v", "-i", name]
+    with tool(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
-        while "SUBACK" not in next(lines):
-            pass
+        pump(manager, lambda: any(f"SUBACK to {name}" in line for line in mosquitto.log))
         conn = manager.mqtt_connect(mosquitto.url, version=version)
         for text in ("one", "zwei", "trois é"):
             conn.mqtt_pub(topic, text, int(qos))
         pump(manager, lambda: process.poll() is not None)
-        said = [line.strip() for line in lines if line.startswith("tools/")]
+        said = process.stdout.read().splitlines()
     assert said == [f"{topic} one", f"{topic} zwei", f"{topic} trois é"]
 
 
@@ -224,7 +237,7 @@ def test_mosquitto_pub_reaches_our_server(
     assert listener.local_addr is not None
     command = ["mosquitto_pub", "-p", str(listener.local_addr[1]), "-t", "a/b", "-q", qos, "-r"]
     command += ["-V", "5" if version == 5 else "311", "-u", "me", "-P", "secret", "-l"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    with tool(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(b"one\ntwo\n")
         process.stdin.close()
