@@ -9,6 +9,7 @@ finds :data:`ffibuilder` here; ``python setup.py build_ext --inplace`` compiles 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from cffi import FFI
@@ -27,6 +28,8 @@ size_t mgpy_on_http_batch(uint32_t tag, const uint64_t *conns,
 void mgpy_on_ws_open(uint32_t tag, uint64_t conn, const struct mgx_http_event *event);
 void mgpy_on_ws(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
 void mgpy_on_mqtt(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event);
+int mgpy_on_tls_name(uint32_t tag, uint64_t conn, const char *name, size_t len);
+void mgpy_on_tls_step(uint32_t tag, uint64_t conn, struct mgx_tls_step *step);
 void mgpy_on_sntp(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result);
 size_t mgpy_on_ws_batch(uint32_t tag, const uint64_t *conns, const uint8_t *firsts,
                         const uint32_t *ends, const char *data, size_t count);
@@ -55,6 +58,8 @@ static const struct mgx_callbacks mgpy_callbacks = {{
   .on_ws_open = mgpy_on_ws_open,
   .on_ws = mgpy_on_ws,
   .on_mqtt = mgpy_on_mqtt,
+  .on_tls_name = mgpy_on_tls_name,
+  .on_tls_step = mgpy_on_tls_step,
   .on_sntp = mgpy_on_sntp,
   .on_ws_batch = mgpy_on_ws_batch,
   .on_resolve = mgpy_on_resolve,
@@ -95,6 +100,8 @@ ffibuilder.set_source(
     sources=[f"{CORE}/mongoose.c"],
     include_dirs=[CORE],
     depends=core_files(),
-    define_macros=[("_GNU_SOURCE", "1")],
+    define_macros=[("_GNU_SOURCE", "1"), ("MG_OLD_GLIBC", "1")],
+    # dlopen() has a library of its own where the C library is older.
+    libraries=["dl"] if sys.platform.startswith("linux") else [],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
 )

@@ -78,6 +78,7 @@ from mongoose_py.random import random_bytes, random_str
 from mongoose_py.rpc import Rpc, RpcReq
 from mongoose_py.sntp import SntpResult
 from mongoose_py.timer import Timer
+from mongoose_py.tls import TlsInfo, TlsOpts
 from mongoose_py.url import (
     url_encode,
     url_host,
@@ -96,6 +97,7 @@ from mongoose_py.websocket import (
     WEBSOCKET_OP_TEXT,
     WsMessage,
 )
+from mongoose_py.x509 import TlsCertificate
 
 __all__ = [
     "MG_EV_ACCEPT",
@@ -156,6 +158,9 @@ __all__ = [
     "SntpResult",
     "SystemCallError",
     "Timer",
+    "TlsCertificate",
+    "TlsInfo",
+    "TlsOpts",
     "WsMessage",
     "__version__",
     "base64_decode",

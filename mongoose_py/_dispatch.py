@@ -393,6 +393,33 @@ def _ws_fail(manager: Manager, number: int, exc: Unacceptable) -> None:
     lib.mgx_ws_fail(manager._mgr, number, exc.code, text, len(text))
 
 
+def _outside_name(
+    kind: type[BaseException], exc: BaseException, traceback: TracebackType | None
+) -> int:
+    """Keep an exception like :func:`_outside`; a name nobody has decided about is refused."""
+    _outside(kind, exc, traceback)
+    return -1
+
+
+@ffi.def_extern(onerror=_outside_name)  # type: ignore[untyped-decorator]
+def mgpy_on_tls_name(tag: int, number: int, name: Any, size: int) -> int:
+    """Return the TLS context for the server name that a client asks for."""
+    manager = _manager(tag)
+    if manager is None:
+        return -1
+    context: int = manager._tls_name(number, _buffer(name, size)[:].decode("ascii", "replace"))
+    return context
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_tls_step(tag: int, number: int, step: Any) -> None:
+    """Do a step of a connection whose TLS is Python's."""
+    step.failed = True  # unless it comes to its end
+    manager = _manager(tag)
+    if manager is not None and manager._tls_step(number, step):
+        step.failed = False
+
+
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
 def mgpy_on_mqtt(tag: int, number: int, ev: int, packet: Any) -> None:
     """Deliver a packet. For messages a hot path as well."""

@@ -20,6 +20,7 @@ from mongoose_py.errors import ConnectionClosed, failure
 from mongoose_py.handler import check_handler
 from mongoose_py.mqtt_session import MqttClientSession, MqttSession, publish_failure
 from mongoose_py.sntp import SntpResult
+from mongoose_py.tls import TlsInfo, info_of, server_name_of
 from mongoose_py.websocket import WEBSOCKET_OP_CLOSE, WEBSOCKET_OP_TEXT
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mongoose_py.http import Headers, HttpMessage
     from mongoose_py.manager import Manager
     from mongoose_py.mqtt import Filters, Properties
+    from mongoose_py.tls import Tls
+    from mongoose_py.tls_context import Context
 
     Path = Union[str, "os.PathLike[str]"]
 
@@ -77,6 +80,7 @@ class Connection:
         "_mgr",
         "_mqtt",
         "_target",
+        "_tls",
         "userdata",
     )
 
@@ -89,6 +93,7 @@ class Connection:
     _host: str  # of the URL it connects to, for the Host line
     _deflate: websocket.Deflate | None  # a WebSocket's compression, when it was agreed
     _mqtt: MqttClientSession | None  # an MQTT client's
+    _tls: tuple[Tls | None, Context] | None  # what listen(), connect() or tls_init() was given
 
     def __init__(self) -> None:
         self._id = 0
@@ -105,6 +110,7 @@ class Connection:
         self._host = target.host
         self._deflate = None
         self._mqtt = target.mqtt
+        self._tls = None
         self._id = number
         if target.mqtt is not None:
             target.mqtt._attach(self)
@@ -447,6 +453,100 @@ class Connection:
         if n < 0:
             raise ValueError(f"{doing}: {there}")
         self._check(call(self._mgr, number, n), doing, {_EINVAL: there})
+
+    # -- TLS ----------------------------------------------------------------
+
+    def tls_init(self, opts: Tls) -> None:
+        """Have the connection speak TLS, with *opts* instead of what it was to use.
+
+        The handshake begins when the running event is over; what is sent before its end
+        waits. For accepted connections the place is ``MG_EV_ACCEPT``, for outbound ones
+        ``MG_EV_CONNECT``; later in the life of a connection that began in plain text it
+        works as well, when nothing of that is on its way any more. On a listener this
+        decides for connections it accepts from now on; there, options that OpenSSL cannot
+        use are logged, and every connection is refused with ``MG_EV_ERROR``.
+
+        Args:
+            opts: :class:`~mongoose_py.TlsOpts`, or an :class:`ssl.SSLContext`.
+
+        Raises:
+            TypeError: If *opts* is neither.
+            ValueError: If OpenSSL cannot use a certificate, a key or a list of ciphers.
+            OSError: If a file cannot be read.
+            Error: If the handshake has begun, on UDP, or without OpenSSL.
+            ConnectionClosed: If the connection is closed.
+        """
+        if opts is None:
+            raise TypeError("tls must be TlsOpts, not NoneType")
+        self._tls_set(opts, self.is_listening)
+
+    def tls_reload(self, opts: Tls | None = None) -> None:
+        """Use other certificates for the connections this listener accepts from now on.
+
+        Connections that are open stay as they are.
+
+        Args:
+            opts: Default: those it has, with their files read anew. They may have been
+                changed.
+
+        Raises:
+            TypeError: If *opts* is nothing that ``tls=`` takes.
+            ValueError: If OpenSSL cannot use a certificate, a key or a list of ciphers.
+                The listener goes on with those it has; so with the next.
+            OSError: If a file cannot be read.
+            Error: If this is not a listener, or it was given no options.
+            ConnectionClosed: If it is closed.
+        """
+        self._open_id()
+        if not self.is_listening:
+            raise failure(lib.MGX_EKIND, "tls_reload", "not a listener")
+        had = None if self._tls is None else self._tls[0]
+        used = had if opts is None else opts
+        if used is None:
+            raise failure(_ESTATE, "tls_reload", "the listener was given no TLS options")
+        self._tls_set(used, False)
+
+    def _tls_set(self, opts: Tls, lenient: bool) -> None:
+        number = self._open_id()
+        manager = self._manager()
+        if manager is None:
+            raise ConnectionClosed("Connection has been closed")
+        context = manager._tls.get(opts, not self.is_client, lenient=lenient)
+        name = server_name_of(opts)
+        code = lib.mgx_tls_init(self._mgr, number, context.number, name, len(name))
+        causes = {
+            _ESTATE: "its TLS handshake has begun",
+            lib.MGX_EKIND: "TLS runs over TCP and unix sockets",
+        }
+        self._check(code, "tls_init", causes)
+        self._tls = opts, context
+
+    def tls_free(self) -> None:
+        """Undo :meth:`tls_init`.
+
+        A connection whose handshake has begun is closed in order: there is no way back
+        to plain text.
+
+        Raises:
+            ConnectionClosed: If the connection is closed.
+        """
+        number = self._open_id()
+        self._check(lib.mgx_tls_free(self._mgr, number), "tls_free")
+        self._tls = None
+
+    def tls_info(self) -> TlsInfo | None:
+        """Return what the TLS handshake came to.
+
+        ``None`` before its end (``MG_EV_TLS_HS``), without TLS, and when the connection
+        is closed.
+        """
+        number = self._id
+        manager = self._manager() if number else None
+        if manager is None:
+            return None
+        contexts = manager._tls_contexts
+        info = None if contexts is None else contexts.info(number)
+        return info or info_of(self._mgr, number)
 
     # -- HTTP ---------------------------------------------------------------
 

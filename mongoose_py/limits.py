@@ -35,6 +35,7 @@ class Limits:
             does not read.
         keepalive_timeout: Seconds a connection may be idle between two requests.
         connect_timeout: Seconds a TCP connect may take, to whichever address of a host.
+        tls_handshake_timeout: Seconds a TLS handshake may take; then ``MG_EV_ERROR``.
         dns_timeout: Seconds a host name may take to be looked up, all servers included.
         dns_queries: Host names that are looked up at a time; others wait.
         dns_cache: Answers of name servers that are kept, two per name, for as long as
@@ -77,6 +78,7 @@ class Limits:
     body_timeout: float = 60.0
     keepalive_timeout: float = 75.0
     connect_timeout: float = 10.0
+    tls_handshake_timeout: float = 10.0
     dns_timeout: float = 3.0
     dns_queries: int = 32
     dns_cache: int = 256

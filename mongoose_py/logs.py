@@ -65,6 +65,14 @@ def log_warning(text: str) -> None:
     logging.getLogger(LOGGER).warning("%s", text)
 
 
+def log_unusable_tls(reason: str) -> None:
+    """Log that the TLS options of a listener cannot be used."""
+    import logging  # as above
+
+    text = "TLS: %s; every connection will be refused"
+    logging.getLogger(LOGGER).warning(text, reason)
+
+
 def log_exception(doing: str, exc: BaseException) -> None:
     """Log an exception that has nobody else to go to, with its traceback."""
     import logging  # as above

@@ -23,6 +23,7 @@ from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.connection import Connection
 from mongoose_py.dns import Resolver
 from mongoose_py.errors import Error, SystemCallError, failure
+from mongoose_py.events import MG_EV_TLS_HS
 from mongoose_py.handler import Target, check_handler, event_masks
 from mongoose_py.http import header_lines, request_text
 from mongoose_py.limits import Limits, as_struct, ws_message_limit
@@ -34,7 +35,8 @@ from mongoose_py.mqtt_session import (
     publish_failure,
 )
 from mongoose_py.timer import Timer
-from mongoose_py.url import url_host, url_pass, url_port, url_uri, url_user
+from mongoose_py.tls import server_name_of
+from mongoose_py.url import url_host, url_is_ssl, url_pass, url_port, url_uri, url_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from mongoose_py.handler import AnyHandler
     from mongoose_py.http import Headers
     from mongoose_py.mqtt import Properties
+    from mongoose_py.tls import Tls
+    from mongoose_py.tls_context import Context, Contexts
 
 _POLLERS = {
     None: lib.MGX_POLLER_DEFAULT,
@@ -50,35 +54,40 @@ _POLLERS = {
     "poll": lib.MGX_POLLER_POLL,
 }
 _HTTP = {None: lib.MGX_HTTP_BY_SCHEME, False: lib.MGX_HTTP_OFF, True: lib.MGX_HTTP_ON}
-_HTTP_PORT = 80
 _FEW_TARGETS = 16  # not worth a purge
 _tags = count(1)
-_cores: set[weakref.ref[Any]] = set()  # kept for their callbacks
+_made_in: dict[int, int] = {}  # address of a struct mg_mgr: process
 
 
-def _core(mgr: Any) -> Any:
-    """Return an object with whose last reference *mgr*, a ``struct mg_mgr *``, is freed.
+class _Core(int):
+    """The address of a ``struct mg_mgr``, freed with the last reference to this object.
 
-    Managers, connections and timers refer to it. It is a cdata, which the garbage collector
-    does not track: in a cycle that is collected it goes last, when every finalizer that
-    could still call C has run. (An object with a finalizer of its own may go first.)
+    Managers, connections and timers refer to it. In a cycle that is collected finalizers
+    run in any order, so one that is to call C asks :func:`is_alive` first.
     """
-    core = ffi.new("char *")
-    made_in = os.getpid()
 
-    def gone(
-        ref: weakref.ref[Any],
+    __slots__ = ()
+
+    def __del__(
+        self,
         # Bound now: when the interpreter ends, the names of this module may go first.
-        refs: set[weakref.ref[Any]] = _cores,
+        made_in: dict[int, int] = _made_in,
         getpid: Callable[[], int] = os.getpid,
+        cast: Callable[[str, int], Any] = ffi.cast,
         delete: Callable[[Any], None] = lib.mgx_mgr_delete,
     ) -> None:
-        refs.discard(ref)
-        if getpid() == made_in:  # a forked child shares the sockets
-            delete(mgr)
+        if made_in.pop(int(self), 0) == getpid():  # a forked child shares the sockets
+            delete(cast("struct mg_mgr *", int(self)))
 
-    _cores.add(weakref.ref(core, gone))
-    return core
+
+def is_alive(
+    core: int,
+    # Bound now, as above.
+    made_in: dict[int, int] = _made_in,
+    getpid: Callable[[], int] = os.getpid,
+) -> bool:
+    """Tell whether there is a ``struct mg_mgr`` at this address, and made in this process."""
+    return made_in.get(int(core)) == getpid()
 
 
 class Manager:
@@ -152,10 +161,11 @@ class Manager:
         self._targets: dict[int, Target] = {0: default}  # by the number C knows
         self._target_keys: dict[tuple[int, int, int, str, int], Target] = {}
         self._purge_at = _FEW_TARGETS
+        self._tls_contexts: Contexts | None = None  # made when TLS is wanted
         self._tag = next(_tags)
         self._mgr: Any = self._new_mgr(_POLLERS[poller])
-        self._core = _core(self._mgr)
-        self._made_in = os.getpid()
+        self._core = _Core(int(ffi.cast("uintptr_t", self._mgr)))
+        _made_in[self._core] = os.getpid()
         _dispatch.managers[self._tag] = self._ref
         lib.mgx_handler_set(self._mgr, 0, default.mask, default.accepted_mask)
         lib.mgx_mgr_set_date(self._mgr, bool(send_date))
@@ -190,10 +200,10 @@ class Manager:
 
     def __del__(self) -> None:
         """Close the sockets. No handler is called: C finds nobody under this tag."""
-        if _dispatch is None:  # the interpreter ends; _core() has seen to what is left to do
+        if _dispatch is None:  # the interpreter ends; _Core does what is left to do
             return
         if _dispatch.managers.pop(getattr(self, "_tag", 0), None) is not None:
-            if self._made_in == os.getpid():  # a forked child shares the sockets
+            if is_alive(self._core):  # a forked child shares the sockets
                 lib.mg_mgr_free(self._mgr)
             self._end_all()
 
@@ -335,12 +345,14 @@ class Manager:
         http: bool | None = None,
         events: Iterable[int] | None = None,
         reuse_port: bool = False,
+        tls: Tls | None = None,
     ) -> Connection:
         """Listen at *url* and return the listener.
 
         Args:
             url: ``http://127.0.0.1:8000``, ``tcp://[::1]:0``, ``udp://:5000``,
-                ``unix:///path``. Port 0 picks a free one: see ``local_addr``.
+                ``unix:///path``; ``https``, ``wss``, ``mqtts`` or ``tls`` for TLS. Port 0
+                picks a free one: see ``local_addr``.
             handler: For the listener and the connections it accepts; ``None``: the
                 manager's.
             http: Whether to speak HTTP; ``None``: when the scheme says so.
@@ -348,14 +360,20 @@ class Manager:
                 :class:`Manager`.
             reuse_port: Whether several processes or managers may share the port
                 (``SO_REUSEPORT``).
+            tls: Certificate and key, :class:`~mongoose_py.TlsOpts` or an
+                :class:`ssl.SSLContext`; with it TLS is spoken whatever the scheme. A
+                listener of a TLS URL without it refuses every connection, unless the
+                handler of ``MG_EV_ACCEPT`` calls ``tls_init()``.
 
         Raises:
             AddressError: If *url* is malformed.
             SystemCallError: If the system refuses the address.
+            ValueError: If OpenSSL cannot use *tls*.
+            OSError: If a file that *tls* names cannot be read.
             Error: If the manager is closed.
         """
         options = {"http": _http_mode(http), "reuse_port": bool(reuse_port)}
-        return self._open(lib.mgx_listen, "listen on", url, handler, events, "", options)
+        return self._open(lib.mgx_listen, "listen on", url, handler, events, "", options, tls)
 
     def connect(
         self,
@@ -364,12 +382,14 @@ class Manager:
         *,
         http: bool | None = None,
         events: Iterable[int] | None = None,
+        tls: Tls | None = None,
     ) -> Connection:
         """Start to connect to *url* and return the connection at once.
 
         ``MG_EV_RESOLVE`` tells the addresses of a host name, best first; they are tried
-        in this order (:rfc:`8305`). ``MG_EV_CONNECT`` tells success, ``MG_EV_ERROR``
-        failure. Nothing is sent by itself; the URL's path is for ``request()`` to repeat.
+        in this order (:rfc:`8305`). ``MG_EV_CONNECT`` tells success, ``MG_EV_TLS_HS`` that
+        of a TLS handshake, ``MG_EV_ERROR`` failure. Nothing else is sent by itself; the
+        URL's path is for ``request()`` to repeat.
 
         Args:
             url: As for :meth:`listen`, with an address or a host name.
@@ -377,15 +397,20 @@ class Manager:
             http: Whether to speak HTTP; ``None``: when the scheme says so.
             events: The only events the handler wants. Default: all; see
                 :class:`Manager`.
+            tls: :class:`~mongoose_py.TlsOpts` or an :class:`ssl.SSLContext`; with it TLS
+                is spoken whatever the scheme. Default for a TLS URL: ``TlsOpts()``, which
+                verifies the server against the system's store and the URL's host.
 
         Raises:
             AddressError: If *url* is malformed.
             SystemCallError: If the system has no descriptor left.
-            Error: If the manager is closed.
+            ValueError: If OpenSSL cannot use *tls*.
+            OSError: If a file that *tls* names cannot be read.
+            Error: If the manager is closed, or there is no OpenSSL.
         """
         options = {"http": _http_mode(http)}
         host = _host_line(url, http)
-        return self._open(lib.mgx_connect, "connect to", url, handler, events, host, options)
+        return self._open(lib.mgx_connect, "connect to", url, handler, events, host, options, tls)
 
     def http_listen(
         self,
@@ -394,9 +419,10 @@ class Manager:
         *,
         events: Iterable[int] | None = None,
         reuse_port: bool = False,
+        tls: Tls | None = None,
     ) -> Connection:
         """Listen for HTTP whatever the scheme; else as :meth:`listen`."""
-        return self.listen(url, handler, http=True, events=events, reuse_port=reuse_port)
+        return self.listen(url, handler, http=True, events=events, reuse_port=reuse_port, tls=tls)
 
     def http_connect(
         self,
@@ -404,9 +430,10 @@ class Manager:
         handler: AnyHandler | None = None,
         *,
         events: Iterable[int] | None = None,
+        tls: Tls | None = None,
     ) -> Connection:
         """Connect for HTTP whatever the scheme; else as :meth:`connect`."""
-        return self.connect(url, handler, http=True, events=events)
+        return self.connect(url, handler, http=True, events=events, tls=tls)
 
     def ws_connect(
         self,
@@ -417,6 +444,7 @@ class Manager:
         subprotocols: Iterable[str] = (),
         compression: bool = False,
         events: Iterable[int] | None = None,
+        tls: Tls | None = None,
     ) -> Connection:
         """Start to connect a WebSocket to *url* and return the connection at once.
 
@@ -425,14 +453,15 @@ class Manager:
         ``Sec-WebSocket-Protocol``. ``MG_EV_ERROR`` tells failure.
 
         Args:
-            url: ``ws://127.0.0.1:8000/chat``. A user and password in it are sent as
-                ``Authorization``.
+            url: ``ws://127.0.0.1:8000/chat``, or ``wss://`` for TLS. A user and password
+                in it are sent as ``Authorization``.
             handler: ``None``: the manager's.
             headers: More lines for the request; as in ``Connection.reply()``.
             subprotocols: Those to offer, the most wanted first.
             compression: Whether to offer permessage-deflate (:rfc:`7692`).
             events: The only events the handler wants. Default: all; see
                 :class:`Manager`.
+            tls: As for :meth:`connect`.
 
         Raises:
             AddressError: If *url* is malformed.
@@ -461,7 +490,7 @@ class Manager:
         head, accept, protocols = [(part, len(part)) for part in kept]
         request = ffi.new("struct mgx_ws_request *", (head, accept, protocols, compression))
         options = {"http": lib.MGX_HTTP_OFF, "ws": request}
-        return self._open(lib.mgx_connect, "connect to", url, handler, events, "", options)
+        return self._open(lib.mgx_connect, "connect to", url, handler, events, "", options, tls)
 
     def sntp_connect(
         self,
@@ -478,7 +507,7 @@ class Manager:
         why it is of no use. No clock is set.
 
         Args:
-            url: ``sntp://192.0.2.1``, port 123, or ``udp://192.0.2.1:123``.
+            url: ``sntp://pool.ntp.org``, port 123, or ``udp://192.0.2.1:123``.
             handler: ``None``: the manager's.
             events: The only events the handler wants. Default: all; see
                 :class:`Manager`.
@@ -544,6 +573,7 @@ class Manager:
         session_expiry: int | None = None,
         reconnect: bool | Reconnect | None = None,
         events: Iterable[int] | None = None,
+        tls: Tls | None = None,
     ) -> Connection:
         """Start to connect to the MQTT server at *url* and return the connection at once.
 
@@ -575,6 +605,7 @@ class Manager:
                 connection. Version 5.
             reconnect: ``True`` or a :class:`Reconnect`: connect again whenever the
                 connection is lost.
+            tls: As in :meth:`connect`, for ``mqtts://``.
             events: The only events the handler wants. Default: all; see
                 :class:`Manager`.
 
@@ -608,7 +639,7 @@ class Manager:
         policy = Reconnect() if reconnect is True else policy
         if self._closed:
             self._check(lib.MGX_ECLOSED, "mqtt_connect")
-        session = MqttClientSession(self, url, handler, events, request, policy)
+        session = MqttClientSession(self, url, handler, events, request, policy, tls)
         return session._connect()
 
     def mqtt_listen(
@@ -618,6 +649,7 @@ class Manager:
         *,
         events: Iterable[int] | None = None,
         reuse_port: bool = False,
+        tls: Tls | None = None,
     ) -> Connection:
         """Listen for MQTT clients; else as :meth:`listen`.
 
@@ -626,7 +658,8 @@ class Manager:
         ``MG_EV_MQTT_CMD``, are for the handler to answer.
         """
         options = {"http": lib.MGX_HTTP_OFF, "mqtt": True, "reuse_port": bool(reuse_port)}
-        return self._open(lib.mgx_listen, "listen for MQTT on", url, handler, events, "", options)
+        doing = "listen for MQTT on"
+        return self._open(lib.mgx_listen, doing, url, handler, events, "", options, tls)
 
     def mqtt_session(self) -> MqttSession:
         """Return a new session, for a server to keep for one of its clients."""
@@ -708,21 +741,68 @@ class Manager:
         events: Iterable[int] | None,
         host: str,
         options: dict[str, Any],
+        tls: Tls | None = None,
         session: MqttClientSession | None = None,
     ) -> Connection:
         if not isinstance(url, str):
             raise TypeError(f"url must be str, not {type(url).__name__}")
         address = url.encode("utf-8", "surrogateescape")
         err = ffi.new("struct mgx_error *")
+        context = self._tls_for(url, tls, call is lib.mgx_listen)
+        name = ffi.from_buffer(server_name_of(tls))
+        if context is not None:
+            options.update(tls=context.number, tls_name=(name, len(name)))
         target = self._pin(handler, events, host, session)
         try:
             opts = ffi.new("struct mgx_open *", {"handler": target.number, **options})
             number = call(self._mgr, address, len(address), opts, err)
             _dispatch.raise_kept()
             self._check(number, f"Failed to {doing} {url!r}", err)
-            return self._adopt(number)
+            conn = self._adopt(number)
         finally:
             target.pins -= 1
+        if context is not None and conn._tls is None:  # no tls_init() in the meantime
+            conn._tls = tls, context
+        return conn
+
+    # -- TLS ----------------------------------------------------------------
+
+    @property
+    def _tls(self) -> Contexts:
+        contexts = self._tls_contexts
+        if contexts is None:
+            from mongoose_py.tls_context import Contexts
+
+            with self._lock:
+                contexts = self._tls_contexts = self._tls_contexts or Contexts(self)
+        return contexts
+
+    def _tls_for(self, url: str, tls: Tls | None, is_listener: bool) -> Context | None:
+        """Return the context for a new connection, if it is to have one from the start."""
+        if tls is None and (is_listener or "\0" in url or not url_is_ssl(url)):
+            return None
+        if tls is not None and url.partition("://")[0].lower() in ("udp", "sntp"):
+            raise ValueError(f"tls: there is none for datagrams, {url!r}")
+        return self._tls.get(tls, is_listener)
+
+    def _tls_step(self, number: int, step: Any) -> bool:
+        """Do a step of a connection's TLS that C leaves to Python; ``False``: it failed."""
+        return self._tls.step(number, step)
+
+    def _tls_name(self, number: int, name: str) -> int:
+        """Return the context for what a client asks a server for, -1: none."""
+        info = ffi.new("struct mgx_tls_info *")
+        if lib.mgx_tls_info(self._mgr, number, info) < 0:
+            return -1
+        try:
+            return self._tls.named(info.tls, name)
+        except BaseException as exc:
+            self._tls_failed(number, exc)
+            return -1
+
+    def _tls_failed(self, number: int, exc: BaseException) -> None:
+        """Deal with what a function of server names raised."""
+        _dispatch.failed(self, exc, self._adopt(number), MG_EV_TLS_HS)
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -754,6 +834,8 @@ class Manager:
 
     def _forget(self, number: int) -> None:
         """Put a connection into the closed state: its ``MG_EV_CLOSE`` is over."""
+        if self._tls_contexts is not None:
+            self._tls_contexts.forget(number)
         with self._lock:
             self._gone.append(number)
             conn = self._conns.pop(number, None)
@@ -956,7 +1038,8 @@ def _host_line(url: str, http: bool | None) -> str:
         return "localhost"
     host, port = url_host(url), url_port(url)
     host = host.partition("%")[0] + "]" if "%" in host else host  # a zone is not for the wire
-    return host if port in (0, _HTTP_PORT) else f"{host}:{port}"
+    usual = 443 if url_is_ssl(url) else 80
+    return host if port in (0, usual) else f"{host}:{port}"
 
 
 def _print_exception(exc: BaseException) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mongoose_py.manager import Manager
     from mongoose_py.mqtt import Filters, MqttMessage, Properties
     from mongoose_py.timer import Timer
+    from mongoose_py.tls import Tls
 
 CONNECTING, OPEN, WAITING, CLOSED = "connecting", "open", "waiting", "closed"
 _FILTERS_AT_ONCE = 64  # in one SUBSCRIBE that restores them
@@ -92,9 +93,12 @@ class MqttSession:
     """
 
     def __init__(self, manager: Manager) -> None:
+        from mongoose_py.manager import is_alive  # that module needs this one
+
         self._manager: weakref.ref[Manager] = manager._ref
         self._mgr: Any = manager._mgr
         self._core = manager._core  # keeps what _mgr points at
+        self._lives = is_alive
         number: int = lib.mgx_mqtt_session_new(self._mgr)
         if number < 0:
             raise failure(number, "Failed to create an MQTT session")
@@ -104,7 +108,9 @@ class MqttSession:
         return f"<{type(self).__name__} {self._number} {self.state} pending={self.pending}>"
 
     def __del__(self) -> None:
-        if lib is not None and getattr(self, "_number", None):
+        # When the interpreter ends the names of modules may go first; so may the manager's
+        # core in a cycle that is collected.
+        if lib is not None and getattr(self, "_number", None) and self._lives(self._core):
             lib.mgx_mqtt_session_free(self._mgr, self._number)
 
     def _info(self) -> Any:
@@ -213,6 +219,7 @@ class MqttClientSession(MqttSession):
         events: Iterable[int] | None,
         request: ConnectRequest,
         reconnect: Reconnect | None,
+        tls: Tls | None,
     ) -> None:
         super().__init__(manager)
         self._url = url
@@ -220,6 +227,7 @@ class MqttClientSession(MqttSession):
         self._events = None if events is None else tuple(events)
         self._request = request
         self._reconnect = reconnect
+        self._tls = tls
         self._lock = RLock()  # what was sent and what is noted about it go together
         self._state = CONNECTING
         self._connection: Connection | None = None
@@ -335,6 +343,7 @@ class MqttClientSession(MqttSession):
             self._events,
             "",
             options,
+            self._tls,
             self,
         )
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mongoose_py import Connection, Error, Handler, HttpMessage, Manager
+from mongoose_py import Connection, Error, Handler, HttpMessage, Manager, TlsOpts
 
 if TYPE_CHECKING:  # generic for the type checker only
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -24,7 +24,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "serve",
         help="put a directory on the web",
-        description="Serve the files below a directory over HTTP until Ctrl-C or SIGTERM, "
+        description="Serve the files below a directory over HTTP or HTTPS until Ctrl-C or SIGTERM, "
         "with a line on standard output for each request.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -39,6 +39,15 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--listing", action="store_true", help="list directories that have no index.html"
+    )
+    parser.add_argument(
+        "--tls-cert",
+        type=Path,
+        metavar="FILE",
+        help="serve over HTTPS with this certificate (PEM, the chain behind it)",
+    )
+    parser.add_argument(
+        "--tls-key", type=Path, metavar="FILE", help="its private key, if it is not in that file"
     )
     parser.set_defaults(run=run)
 
@@ -60,15 +69,20 @@ def port(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes; return the exit code."""
     host = f"[{args.bind}]" if ":" in args.bind else args.bind
+    if args.tls_key and not args.tls_cert:
+        print("mongoose_py serve: --tls-key needs --tls-cert", file=sys.stderr)
+        return 2
+    tls = TlsOpts(cert=args.tls_cert, key=args.tls_key) if args.tls_cert else None
+    scheme = "https" if tls else "http"
     with Manager(Site(args.directory, listing=args.listing)) as manager:
         try:
-            listener = manager.listen(f"http://{host}:{args.port}")
-        except Error as exc:
+            listener = manager.listen(f"{scheme}://{host}:{args.port}", tls=tls)
+        except (Error, OSError, ValueError) as exc:  # a port, a file, a certificate
             print(f"mongoose_py serve: {exc}", file=sys.stderr)
             return 1
         address = listener.local_addr
         assert address is not None  # of an open listener
-        banner = f"Serving {args.directory!r} at http://{host}:{address[1]}/ (stop with Ctrl-C)"
+        banner = f"Serving {args.directory!r} at {scheme}://{host}:{address[1]}/ (stop with Ctrl-C)"
         # Told by the loop: who reads it may send a signal at once, and run() is ready.
         manager.timer_add(0, lambda: print(banner, flush=True))
         manager.run()

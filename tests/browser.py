@@ -145,13 +145,13 @@ class Page:
 
 
 @contextmanager
-def browser_page(executable: str, profile: Path) -> Iterator[Page]:
-    """Run Chromium with an empty *profile* folder and give its one page."""
+def browser_page(executable: str, profile: Path, *flags: str) -> Iterator[Page]:
+    """Run Chromium with an empty *profile* folder, and *flags*, and give its one page."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     launch = [sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out)]
     process = subprocess.Popen(
-        [*launch, executable, f"--user-data-dir={profile}", *FLAGS],
+        [*launch, executable, f"--user-data-dir={profile}", *flags, *FLAGS],
         # A preloaded sanitizer is meant for us; a browser does not start with it.
         env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
         pass_fds=(theirs_in, theirs_out),

@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import certificates
 import pytest
 
 import mongoose_py
@@ -116,13 +117,14 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def type_command(command: str) -> str:
-    """Return what the shell shows for *command*."""
+def type_command(command: str, directory: Path) -> str:
+    """Return what the shell shows for *command*, typed in *directory*."""
     shell = shutil.which("bash") or "sh"
     # Where a sanitizer's library is put in front of everything, curl hangs.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     done = subprocess.run(
         [shell, "-c", command],
+        cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -133,11 +135,27 @@ def type_command(command: str) -> str:
     return done.stdout.decode()
 
 
+def write_certificates(directory: Path) -> None:
+    """Put there what the page on TLS has its readers make."""
+    somebody = certificates.client("somebody")
+    files = {
+        "ca.pem": certificates.root().cert,
+        "cert.pem": certificates.localhost().cert,
+        "key.pem": certificates.localhost().key,
+        "client.pem": somebody.cert,
+        "client-key.pem": somebody.key,
+    }
+    for name, path in files.items():
+        shutil.copy(path, directory / name)
+
+
 class Running:
     """The program as a process of its own; its lines arrive in a queue."""
 
     def __init__(self, source: str, directory: Path) -> None:
         (directory / "snippet.py").write_text(source, encoding="utf-8")
+        if "cert.pem" in source:
+            write_certificates(directory)
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "snippet.py"],
             cwd=directory,
@@ -227,7 +245,7 @@ def test_a_program_runs_to_its_end_and_prints_what_the_page_shows(
 )
 @pytest.mark.parametrize("program", SERVED, ids=lambda program: str(program.source))
 def test_a_server_answers_the_commands_of_the_page_and_ends_on_ctrl_c(
-    program: Program, start: Start
+    program: Program, start: Start, tmp_path: Path
 ) -> None:
     ports: dict[str, str] = {}
 
@@ -240,7 +258,7 @@ def test_a_server_answers_the_commands_of_the_page_and_ends_on_ctrl_c(
     else:
         running.wait_for_lines(1)
     for typed, answer in commands(program.console or ""):
-        got = type_command(here(typed))
+        got = type_command(here(typed), tmp_path)
         assert matches(got, here(answer)), f"$ {typed}\n{got}"
     prints = here(program.prints or "")
     running.wait_for_lines(prints.count("\n"))

@@ -43,14 +43,6 @@ def test_a_manager_can_be_made_and_closed_without_polling(make_manager: MakeMana
     make_manager(handler=None, enable_wakeup=True, error_handler=print).close()
 
 
-@pytest.mark.skipif(sys.implementation.name == "pypy", reason="its collector tracks everything")
-def test_what_a_manager_frees_in_the_end_goes_last_in_a_cycle() -> None:
-    """The collector runs the finalizers of what it tracks first, in any order."""
-    with Manager() as manager:
-        assert gc.is_tracked(manager)
-        assert not gc.is_tracked(manager._core)
-
-
 def test_an_unknown_keyword_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         Manager(nonsense=1)  # type: ignore[call-arg]

@@ -26,6 +26,9 @@ from mongoose_py import (
     RpcReq,
     SntpResult,
     Timer,
+    TlsCertificate,
+    TlsInfo,
+    TlsOpts,
     WsMessage,
     _mongoose,
 )
@@ -35,7 +38,7 @@ EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
     MqttClientSession MqttMessage MqttSession MqttWill Reconnect Resolver Rpc RpcReq SntpResult
-    SystemCallError Timer WsMessage"""
+    SystemCallError Timer TlsCertificate TlsInfo TlsOpts WsMessage"""
 MQTT_TYPES = "BINARY_DATA BYTE INT SHORT STRING STRING_PAIR VARIABLE_INT"
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
@@ -129,6 +132,10 @@ METHODS: dict[type, dict[str, str]] = {
         "set_handler": "handler",
         "sntp_request": "",
         "stream_body": "",
+        "tls_free": "",
+        "tls_info": "",
+        "tls_init": "opts",
+        "tls_reload": "opts=None",
         "ws_close": "code=1000, reason=''",
         "ws_send": "data, op=1",
         "ws_upgrade": "message, extra_headers=None",
@@ -162,6 +169,8 @@ METHODS: dict[type, dict[str, str]] = {
     Rpc: {"__init__": "", "add": "method, handler", "process": "frame"},
     RpcReq: {"err": "code, message", "ok": "result_json"},
     Timer: {"cancel": ""},
+    TlsCertificate: {"__init__": "der"},
+    TlsOpts: {"__init__": "ca=None, cert=None, key=None, name=None, skip_verification=False"},
     Handler: {
         "on_accept": "conn",
         "on_close": "conn",
@@ -187,14 +196,10 @@ METHODS: dict[type, dict[str, str]] = {
 }
 KEYWORDS: dict[tuple[type, str], str] = {
     (Manager, "__init__"): "events limits on_exception poller answer_500 send_date resolver",
-    (Manager, "connect"): "http events",
-    (Manager, "http_connect"): "events",
-    (Manager, "http_listen"): "events reuse_port",
-    (Manager, "listen"): "http events reuse_port",
     (Manager, "mqtt_broadcast"): "properties",
     (Manager, "mqtt_connect"): """version will_topic will_message will_qos will_retain
-        will_properties properties session_expiry reconnect events""",
-    (Manager, "mqtt_listen"): "events reuse_port",
+        will_properties properties session_expiry reconnect events tls""",
+    (Manager, "mqtt_listen"): "events reuse_port tls",
     (Connection, "mqtt_connack"): "session",
     (Connection, "mqtt_pub"): "properties",
     (Connection, "mqtt_sub"): "no_local retain_as_published retain_handling properties",
@@ -203,14 +208,20 @@ KEYWORDS: dict[tuple[type, str], str] = {
     (MqttClientSession, "mqtt_pub"): "properties",
     (MqttClientSession, "mqtt_sub"): "no_local retain_as_published retain_handling properties",
     (MqttClientSession, "mqtt_unsub"): "properties",
+    (Manager, "connect"): "http events tls",
+    (Manager, "http_connect"): "events tls",
+    (Manager, "http_listen"): "events reuse_port tls",
+    (Manager, "listen"): "http events reuse_port tls",
     (Connection, "serve_dir"): "listing",
     (Connection, "set_handler"): "events",
     (Connection, "ws_send"): "fin",
     (Connection, "ws_upgrade"): "subprotocol compression",
     (Rpc, "__init__"): "max_batch on_exception",
     (RpcReq, "err"): "data_json",
+    (TlsOpts, "__init__"): """alpn ciphers client_auth min_version password resumption
+        sni""",
     (Manager, "sntp_connect"): "events",
-    (Manager, "ws_connect"): "headers subprotocols compression events",
+    (Manager, "ws_connect"): "headers subprotocols compression events tls",
 }
 PROPERTIES: dict[type, str] = {
     Manager: "connections wakeup_id",
@@ -229,6 +240,10 @@ PROPERTIES: dict[type, str] = {
     RpcReq: "frame is_notification method params",
     SntpResult: "delay leap offset stratum time_ms",
     Timer: "active",
+    TlsCertificate: "alt_names der issuer not_after not_before serial_number subject",
+    TlsInfo: "alpn cipher peer_certificate resumed server_name version",
+    TlsOpts: """alpn ca cert ciphers client_auth key min_version name password resumption
+        skip_verification sni""",
     WsMessage: "close_code close_reason data flags raw_flags text",
 }
 

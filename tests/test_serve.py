@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import localhost
+from tlskit import client_context
 
 from mongoose_py.serve import escaped
 
@@ -250,3 +252,31 @@ def test_an_ipv6_address_is_shown_in_brackets(folder: Path) -> None:
         assert server.line().startswith("::1 - - [")
     finally:
         server.close()
+
+
+def test_it_serves_over_tls_with_a_certificate(folder: Path) -> None:
+    cert, key = localhost()
+    server = Server(str(folder), "--port=0", f"--tls-cert={cert}", f"--tls-key={key}")
+    try:
+        assert f"https://127.0.0.1:{server.port}/" in server.banner
+        client = http.client.HTTPSConnection(
+            "127.0.0.1", server.port, timeout=DEADLINE, context=client_context()
+        )
+        client.request("GET", "/a.txt")
+        assert client.getresponse().read() == b"hello\n"
+        client.close()
+        assert '"GET /a.txt HTTP/1.1" 200' in server.line()
+        assert server.end() == (0, "")
+    finally:
+        server.close()
+
+
+def test_certificates_that_cannot_be_used_are_told(folder: Path) -> None:
+    key = localhost().key
+    code, errors = refused("serve", str(folder), "--port=0", f"--tls-cert={key}")
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith("mongoose_py serve: tls: ")
+    code, errors = refused("serve", str(folder), "--port=0", f"--tls-cert={folder}/none")
+    assert code == 1
+    assert "none" in errors
+    assert refused("serve", str(folder), f"--tls-key={key}")[0] == 2

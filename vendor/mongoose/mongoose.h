@@ -1,4 +1,4 @@
-/* mongoose.h: one event loop that speaks TCP, UDP, HTTP, WebSocket, MQTT and SNTP.
+/* mongoose.h: one event loop that speaks TCP, UDP, TLS, HTTP, WebSocket, MQTT and SNTP.
  *
  * An independent implementation of the part of the documented Mongoose 7.x C
  * API that a language binding needs (README.md says what that leaves out).
@@ -51,7 +51,8 @@ enum {
   MGX_EANSWERED = -9,  /* the request was answered already, or none awaits an answer */
   MGX_ELENGTH = -10,   /* more body than the Content-Length that was announced */
   MGX_EKIND = -11,     /* not for this kind of connection */
-  MGX_EPEER = -12      /* the peer has announced that it does not take this */
+  MGX_ENOTLS = -12,    /* no TLS library is open */
+  MGX_EPEER = -13      /* the peer has announced that it does not take this */
 };
 
 /* Why mgx_listen() and mgx_connect() failed, and mgx_send() on UDP. */
@@ -152,8 +153,30 @@ struct mgx_addr {
   bool is_ip6;
 };
 
-/* Which callbacks the core calls. All must be set. None may throw. The first
- * argument is the `tag` given to mgx_mgr_new(). */
+/* One step of a connection whose TLS is the binding's (struct mgx_tls_opts.foreign): what
+ * it is given, and what it has done when it returns. Ciphertext for the peer goes
+ * out by mgx_tls_output() within the step. */
+struct mgx_tls_step {
+  int tls;                 /* its context */
+  bool is_server;
+  struct mg_str name;      /* clients: the server's name, to ask for and to verify */
+  struct mg_str input;     /* ciphertext that has arrived; to be taken whole */
+  bool input_end;          /* ... and is the last: the peer has ended the stream */
+  struct mg_str plain;     /* plaintext to be sent; empty during the handshake */
+  bool shutdown;           /* send close_notify */
+  char *out;               /* plaintext that was received goes here ... */
+  size_t out_cap;          /* ... at most so much; 0: none is wanted now */
+  size_t out_len;          /* done: bytes in out */
+  size_t plain_taken;      /* done: bytes of plain */
+  bool has_more;           /* done: more plaintext is there than fits out */
+  bool is_ready;           /* done: the handshake is complete */
+  bool is_end;             /* done: close_notify has come */
+  bool failed;             /* done: it cannot go on, and error says why */
+  char error[400];         /* NUL-terminated */
+};
+
+/* Which callbacks the core calls. All must be set but where NULL is allowed. None may
+ * throw. The first argument is the `tag` given to mgx_mgr_new(). */
 struct mgx_callbacks {
   /* An event without data. */
   void (*on_event)(uint32_t tag, uint64_t conn, int ev);
@@ -181,6 +204,12 @@ struct mgx_callbacks {
   /* MG_EV_MQTT_OPEN, MG_EV_MQTT_MSG, MG_EV_MQTT_CMD. On clients MG_EV_MQTT_OPEN and the
    * MG_EV_MQTT_CMD of a SUBACK and an UNSUBACK come always, wanted or not. */
   void (*on_mqtt)(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event);
+  /* A TLS client asks a server, whose context has ask_name set, for a name that the
+   * context has no entry for: the number of the context to go on with, 0: as it is,
+   * < 0: refuse. NULL: always 0. */
+  int (*on_tls_name)(uint32_t tag, uint64_t conn, const char *name, size_t len);
+  /* A connection of a foreign context has something to do. NULL: there are none. */
+  void (*on_tls_step)(uint32_t tag, uint64_t conn, struct mgx_tls_step *step);
   /* MG_EV_SNTP_TIME. */
   void (*on_sntp)(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result);
   /* Two or more short MG_EV_WS_MSG that came in the same turn, those of a connection one
@@ -217,6 +246,7 @@ struct mgx_limits {
                                  that does not read */
   uint64_t keepalive_timeout_ms; /* 75000: idle between two requests */
   uint64_t connect_timeout_ms;   /* 10000: TCP connect, to whichever address of a host */
+  uint64_t tls_handshake_timeout_ms; /* 10000: from the start of a TLS handshake to its end */
   uint64_t dns_timeout_ms;       /* 3000: to look a host name up, all servers included */
   uint64_t dns_queries;          /* 32: names that are looked up at a time; others wait */
   uint64_t dns_cache;            /* 256: answers kept, two per name; 0: none */
@@ -325,6 +355,9 @@ struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
   const struct mgx_ws_request *ws; /* clients: become a WebSocket; else NULL */
   bool mqtt;         /* listeners: what they accept speaks MQTT, whatever `http` says */
   const struct mgx_mqtt_connect *mqtt_connect; /* clients: speak MQTT; else NULL */
+  int tls;                 /* context of mgx_tls_new() for a TLS URL; 0: mgx_tls_init() is to
+                              follow, in MG_EV_ACCEPT or MG_EV_CONNECT at the latest */
+  struct mg_str tls_name;  /* clients: as in mgx_tls_init() */
   bool sntp;         /* clients: ask the SNTP server at a udp or sntp URL, at once */
 };
 
@@ -697,6 +730,86 @@ size_t mg_mqtt_next_filter(const char *data, size_t len, size_t ofs, struct mg_s
 /* The fields of a whole CONNECT packet; the views aim into it. MGX_EINVAL: it is not one,
  * or not of version 4 or 5. */
 int mgx_mqtt_connect_fields(const char *packet, size_t len, struct mgx_mqtt_connect *fields);
+
+/* ---- TLS: RFC 8446 (1.3), RFC 5246 (1.2) ------------------------------- */
+
+/* OpenSSL (1.1.0 or newer) does it. It is opened at run time, once for the process. */
+
+/* Open the library at path (NUL-terminated), or at one of the usual names when NULL.
+ * 0, also when one is open already; MGX_ESYSTEM: err->text says what was tried and what was
+ * wrong with it. Any thread. */
+int mgx_tls_open_library(const char *path, struct mgx_error *err);
+/* Its version ("OpenSSL 3.0.2 15 Mar 2022"), NULL when none is open. Any thread. */
+const char *mgx_tls_library(void);
+
+enum { /* what a server asks its clients for */
+  MGX_TLS_AUTH_BY_CA,    /* a certificate is required when `ca` is given, unless verification is
+                            skipped */
+  MGX_TLS_AUTH_NONE,
+  MGX_TLS_AUTH_OPTIONAL, /* verified if there is one */
+  MGX_TLS_AUTH_REQUIRED
+};
+
+struct mgx_tls_opts {      /* all zero: what a client needs */
+  struct mg_str ca;        /* trust anchors, PEM (any number) or DER; none: the system's */
+  struct mg_str cert;      /* own certificate, PEM with the chain behind it, or DER */
+  struct mg_str key;       /* its private key, PEM or DER; none: it stands in cert */
+  struct mg_str password;  /* of an encrypted key */
+  struct mg_str ciphers;   /* OpenSSL's list; names that begin with TLS_ are for TLS 1.3 */
+  struct mg_str alpn;      /* protocols, best first, each with a byte of length in front */
+  struct mg_str ca_file, ca_dir; /* more of the system's trust anchors, for want of ca */
+  int min_version, max_version;  /* 0x0303, 0x0304; 0: 1.2 and whatever is newest */
+  int client_auth;         /* MGX_TLS_AUTH_... */
+  bool skip_verification;  /* of chain and name */
+  bool no_tickets;         /* no resumption */
+  bool ask_name;           /* on_tls_name() for names without an entry */
+  bool lenient;            /* unusable options give a context all the same: it refuses each
+                              connection and says why */
+  bool foreign;            /* the binding does TLS, by on_tls_step(); the options are its own */
+};
+
+/* A context: an option set made ready, for any number of listeners and connections,
+ * which share its sessions. Its number (> 0), which the caller holds until
+ * mgx_tls_drop(); or with *err filled MGX_EINVAL (what is wrong with which option),
+ * MGX_ENOTLS, MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_tls_new(struct mg_mgr *mgr, const struct mgx_tls_opts *opts, struct mgx_error *err);
+/* The caller's hold on the number ends; whatever uses the context keeps it alive. */
+int mgx_tls_drop(struct mg_mgr *mgr, int tls);
+/* Servers with this context go on with `other` when a client asks for this name (case
+ * ignored; "*.example.com": any one label). Again for the same name: replaces it.
+ * MGX_EINVAL, also when one of them is foreign, `other` has names or `tls` is itself
+ * the other of one; MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_tls_add_name(struct mg_mgr *mgr, int tls, const char *name, size_t len, int other);
+
+/* Have a connection speak TLS: its handshake starts when the running event is over; what is
+ * sent meanwhile waits. So does what was sent before, unless the two have spoken in plain
+ * text already (STARTTLS): then it leaves first. On a listener: its children will; replaces
+ * what was given before, for new connections. `name`: of the server, for clients; empty:
+ * the host of the URL. MGX_EINVAL (no such context), MGX_EKIND (UDP), MGX_ESTATE (its handshake has begun),
+ * MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_tls_init(struct mg_mgr *mgr, uint64_t conn, int tls, const char *name, size_t len);
+/* Undo mgx_tls_init(). A connection whose handshake has begun is drained: there is no way
+ * back to plain text. */
+int mgx_tls_free(struct mg_mgr *mgr, uint64_t conn);
+
+struct mgx_tls_info {
+  int tls;            /* number of its context; 0: that was dropped */
+  bool is_ready;      /* the handshake is done; nothing below is set before */
+  bool resumed;
+  bool has_cert;      /* the peer has shown a certificate */
+  int version;        /* 0x0303, 0x0304 */
+  char cipher[64];    /* NUL-terminated */
+  char alpn[256];     /* NUL-terminated; "": none */
+  char name[256];     /* the server's name that was asked for; "": none */
+};
+/* MGX_EKIND: does not speak TLS; MGX_ECLOSED. */
+int mgx_tls_info(struct mg_mgr *mgr, uint64_t conn, struct mgx_tls_info *info);
+
+/* Write the peer's certificate, DER, to buf if cap is enough. Its length, 0: there is none;
+ * MGX_EKIND, MGX_ECLOSED. */
+int64_t mgx_tls_cert(struct mg_mgr *mgr, uint64_t conn, char *buf, size_t cap);
+/* Inside on_tls_step(): ciphertext for the peer. MGX_ESTATE elsewhere; MGX_ENOMEM, MGX_ECLOSED. */
+int mgx_tls_output(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len);
 
 /* ---- SNTP: RFC 4330, RFC 5905 ------------------------------------------ */
 

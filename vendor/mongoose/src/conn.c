@@ -72,7 +72,11 @@ void mg__conn_set_deadline(struct mg_connection *c, uint64_t at) {
 void mg__conn_stalled(struct mg_connection *c) {
   uint64_t ms = c->mgr->limits.body_timeout_ms;
   if (ms == 0 || (c->proto == NULL && !c->is_draining)) return;
-  c->stall_at = c->mgr->now + ms;
+  mg__conn_set_stall(c, c->mgr->now + ms);
+}
+
+void mg__conn_set_stall(struct mg_connection *c, uint64_t at) {
+  c->stall_at = at;
   conn_arm(c);
 }
 
@@ -93,6 +97,8 @@ static unsigned conn_interest(const struct mg_connection *c) {
   unsigned what = 0;
   if (c->is_connecting) return MG_POLL_OUT;
   if (c->is_listening && !c->is_udp) return c->is_resting || c->is_paused ? 0 : MG_POLL_IN;
+  if (c->is_tls && !c->is_lingering && mg__tls_holds(c))
+    return mg__tls_interest(c);
   if (!c->is_eof && (c->is_draining || c->is_lingering || !conn_is_full(c))) what |= MG_POLL_IN;
   if (mg__conn_unsent(c) > 0 && mg__link_empty(&c->dirty)) what |= MG_POLL_OUT;
   return what;
@@ -108,6 +114,9 @@ int mg__conn_register(struct mg_connection *c) {
 void mg__conn_watch(struct mg_connection *c) {
   unsigned what;
   if (c->interest == ~0u || c->fd < 0) return;
+  if (c->tls != NULL && mg__tls_has_more(c) && !c->is_eof && !c->is_posted &&
+      (c->is_draining || !conn_is_full(c)))
+    mg__conn_todo(c);
   what = conn_interest(c);
   if (what == c->interest) return;
   if (c->mgr->poller_ops->mod(c->mgr->poller, c->fd, c->id, what) == 0) c->interest = what;
@@ -129,7 +138,7 @@ void mg__conn_dirty(struct mg_connection *c) {
 /* ---- sending ------------------------------------------------------------------ */
 
 uint64_t mg__conn_unsent(const struct mg_connection *c) {
-  return c->send.len + (c->file >= 0 ? c->file_left : 0);
+  return c->send.len + (c->file >= 0 ? c->file_left : 0) + (c->tls != NULL ? mg__tls_unsent(c) : 0);
 }
 
 static bool backlog_full(const struct mg_connection *c, size_t len) {
@@ -152,7 +161,8 @@ int mg__conn_queue_exact(struct mg_connection *c, size_t len) {
 static size_t conn_send_now(struct mg_connection *c, const char *data, size_t len) {
   size_t queued = c->send.len, room = MG_WRITE_BUDGET;
   ssize_t n;
-  if (c->fd < 0 || c->is_connecting || c->is_blocked || c->file >= 0 || queued > room) return 0;
+  if (c->is_tls || c->fd < 0 || c->is_connecting || c->is_blocked || c->file >= 0 || queued > room)
+    return 0;
   if (len > room - queued) len = room - queued;
   n = c->mgr->os->send2(c->fd, c->send.buf, queued, data, len);
   if (n <= 0) return 0;
@@ -188,6 +198,11 @@ static void conn_drop_file(struct mg_connection *c) {
   if (c->file >= 0) close(c->file);
   c->file = -1;
   c->file_left = 0;
+}
+
+void mg__conn_drop_queue(struct mg_connection *c) {
+  conn_drop_file(c);
+  mg__iobuf_free(&c->mgr->pool, &c->send);
 }
 
 /* ---- closing -------------------------------------------------------------------- */
@@ -247,7 +262,7 @@ static void conn_close_socket(struct mg_connection *c) {
   c->interest = ~0u;
   c->mgr->os->close(c->fd);
   c->fd = -1;
-  if (c->unlink_path != NULL && !c->mgr->is_forked) unlink(c->unlink_path);
+  if (c->is_listening && c->name != NULL && !c->mgr->is_forked) unlink(c->name);
 }
 
 /* After our last byte the peer may still be sending; closing now would make
@@ -269,6 +284,7 @@ void mg__conn_free(struct mg_connection *c) {
   conn_close_socket(c);
   conn_drop_file(c);
   mg__conn_detach(c);
+  mg__tls_free(c);
   mg__heap_del(&mgr->deadlines, &c->timer);
   mg__idmap_del(&mgr->by_id, c->id);
   mg__link_del(&c->link);
@@ -278,7 +294,7 @@ void mg__conn_free(struct mg_connection *c) {
   mg__handler(mgr, c->handler)->refs--;
   mg__iobuf_free(&mgr->pool, &c->recv);
   mg__iobuf_free(&mgr->pool, &c->send);
-  mg__free(c->unlink_path);
+  mg__free(c->name);
   mg__free(c->error_text);
   mgr->num_conns--;
   mg__free(c);
@@ -292,6 +308,7 @@ void mg__conn_finish(struct mg_connection *c) {
   }
   c->is_closing = true;
   mg__emit_deferred(c);
+  if (c->tls != NULL) mg__tls_goodbye(c);
   mg__dial_free(c);
   linger = conn_linger(c);
   c->is_lingering = false; /* still there for the handler of MG_EV_CLOSE */
@@ -308,6 +325,7 @@ void mg__conn_finish(struct mg_connection *c) {
   mg__link_add_tail(&c->mgr->lingering, &c->link);
   conn_drop_file(c);
   mg__conn_detach(c);
+  mg__tls_free(c);
   mg__iobuf_free(&c->mgr->pool, &c->recv);
   mg__iobuf_free(&c->mgr->pool, &c->send);
   mg__conn_set_deadline(c, c->mgr->now + MG_LINGER_MS);

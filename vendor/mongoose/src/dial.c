@@ -256,7 +256,6 @@ static void dial_begin(struct mg_connection *c, const struct mg_lookup *l) {
   mg__ip_sockaddr(&l->addrs[0], l->port, &c->rem);
   tell_addresses(c, l);
   if (c->is_closing) return;
-  if (!mg__conn_may_connect(c)) return;
   d->attempts = mg__calloc(l->count * sizeof(*d->attempts));
   if (d->attempts == NULL) {
     mg__conn_error(c, "out of memory");

@@ -506,6 +506,7 @@ static void truncated(struct mg_connection *c) {
     where = "inside a body";
   else if (c->recv.len > 0)
     where = "inside a head";
+  if (c->tls != NULL && mg__tls_is_cut(c)) where = "without close_notify";
   mg__conn_error(c, "truncated HTTP message: the peer ended the connection %s", where);
 }
 

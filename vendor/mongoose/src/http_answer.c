@@ -683,7 +683,8 @@ void mg__http_refuse(struct mg_connection *c, int status) {
   struct mg_http *h = mg__http(c);
   static const char head[] = "Content-Length: 0\r\nConnection: close\r\n";
   if (h->answer != MG_ANSWER_NONE && h->answer != MG_ANSWER_AWAITED) {
-    mg__conn_close(c); /* an answer is half sent: only its cut can tell */
+    c->is_reset = true; /* an answer is half sent: only its cut can tell, so no close_notify */
+    mg__conn_close(c);
     return;
   }
   h->answer = MG_ANSWER_AWAITED;

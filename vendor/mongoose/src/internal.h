@@ -6,6 +6,7 @@
  *   iobuf.c idmap.c heap.c list (below)   data structures
  *   mgr.c conn.c net.c timer.c wakeup.c watch.c log.c   the loop: knows no protocol
  *   dns*.c dial.c           host names, see dns.h
+ *   tls*.c                  TLS between socket and buffers, see tls.h
  *   http_*.c ws_*.c sntp*.c protocols: struct mg_proto is how the loop calls them
  *   utf8.c url.c match.c json.c multipart.c   text: no manager at all
  *
@@ -327,6 +328,7 @@ struct mg_connection {
   struct mg_iobuf recv, send;
   const struct mg_proto *proto; /* NULL: raw */
   void *proto_data;             /* owned by proto */
+  struct mg_tls *tls;           /* owned; a listener's is its children's; NULL: plain, or not yet */
   struct mg_dial *dial;         /* dial.c: names it waits for; owned, NULL for most */
   struct mg_deadline timer;     /* in mgr->deadlines; may be earlier than deadline */
   uint64_t deadline;            /* ms; 0: none. mg__conn_set_deadline() */
@@ -336,7 +338,7 @@ struct mg_connection {
   size_t event_len;             /* bytes the running MG_EV_READ was given */
   int file;                     /* being sent after `send`, or -1 */
   uint64_t file_ofs, file_left;
-  char *unlink_path;            /* unix listener: removed on close; owned */
+  char *name; /* unix listener: its path, removed on close; client: the host of its URL; owned */
   uint64_t stall_at;            /* ms; 0: none. When a peer that does not read is given up */
   uint32_t deferred;            /* 1 << MG_EV_...: events left to the loop by another thread */
   char *error_text;             /* of a deferred MG_EV_ERROR; owned */
@@ -345,6 +347,8 @@ struct mg_connection {
   bool accept_http; /* listener: accepted connections speak HTTP */
   bool accept_mqtt; /* ... or MQTT */
   bool is_listening, is_client, is_accepted, is_connecting, is_tls, is_udp, is_unix, is_websocket;
+  bool is_tls_url;   /* its URL says so: never plain text */
+  bool has_read;     /* some bytes of the peer have come: it was spoken with */
   bool is_readable, is_writable;
   bool is_closing;   /* goes away at the end of the turn, or now if nobody polls */
   bool is_draining;  /* closes once the send queue is empty; its input is discarded */
@@ -373,6 +377,8 @@ struct mg_event_batch { /* events without data that are delivered together */
   uint64_t ids[MG_EVENT_BATCH];
   int evs[MG_EVENT_BATCH];
 };
+
+struct mg_tls_ctx;
 
 struct mg_handler { /* what the binding calls a handler: see mongoose.h */
   uint32_t mask, accepted_mask;
@@ -408,6 +414,8 @@ struct mg_mgr {
   struct mg_pool pool;
   struct mg_handler *handlers; /* mgr.c */
   int num_handlers;
+  struct mg_tls_ctx **tls_ctxs; /* tls_context.c: by number; owned */
+  int num_tls_ctxs;
   struct mg_link wakeups;      /* wakeup.c */
   uint64_t wakeup_bytes;       /* in it */
   uint64_t wakeup_id;
@@ -458,6 +466,8 @@ void mg__conn_set_deadline(struct mg_connection *c, uint64_t at);
 uint64_t mg__conn_due(const struct mg_connection *c);
 /* The send queue waits for a peer that does not read. */
 void mg__conn_stalled(struct mg_connection *c);
+/* When a peer is given up that does not go on; instead of what mg__conn_stalled() set. */
+void mg__conn_set_stall(struct mg_connection *c, uint64_t at);
 /* Tell the poller what c is waiting for now. */
 void mg__conn_watch(struct mg_connection *c);
 /* Mark: MG_EV_CLOSE and the end come from the loop. */
@@ -484,6 +494,8 @@ int mg__conn_queue_reserve(struct mg_connection *c, size_t len);
 int mg__conn_queue_exact(struct mg_connection *c, size_t len);
 /* Send file[ofs..ofs+len) after what is queued; owns the descriptor from now on. */
 void mg__conn_queue_file(struct mg_connection *c, int file, uint64_t ofs, uint64_t len);
+/* Forget all that is queued. */
+void mg__conn_drop_queue(struct mg_connection *c);
 /* Unsent bytes, the file's included. */
 uint64_t mg__conn_unsent(const struct mg_connection *c);
 /* Have on_data() called (again) in this or the next turn. */
@@ -491,8 +503,6 @@ void mg__conn_todo(struct mg_connection *c);
 void mg__conn_dirty(struct mg_connection *c);
 /* open.c: what every TCP socket gets. */
 void mg__stream_options(const struct mg_os *os, int fd);
-/* Is everything there that a client with an address needs? If not it fails. */
-bool mg__conn_may_connect(struct mg_connection *c);
 /* Register the socket with the poller; 0 or -errno. */
 int mg__conn_register(struct mg_connection *c);
 /* Bytes that may wait in recv before reading stops. */
@@ -508,6 +518,7 @@ void mg__conn_free(struct mg_connection *c);
 void mg__io_ready(struct mg_connection *c, unsigned what);
 void mg__io_input(struct mg_connection *c, bool grown); /* hand recv to protocol or handler */
 void mg__io_resume(struct mg_connection *c); /* a posted event was delivered */
+void mg__io_more(struct mg_connection *c);   /* there is input that no readiness tells of */
 void mg__io_flush(struct mg_connection *c);
 void mg__io_flushed(struct mg_connection *c); /* its second half, behind MG_EV_WRITE */
 void mg__io_timeout(struct mg_connection *c);
@@ -533,6 +544,8 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
 bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event);
 bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
 bool mg__emit_mqtt(struct mg_connection *c, int ev, const struct mgx_mqtt_event *event);
+int mg__emit_tls_name(struct mg_connection *c, const char *name, size_t len);
+void mg__emit_tls_step(struct mg_connection *c, struct mgx_tls_step *step);
 bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result);
 size_t mg__emit_ws_batch(struct mg_mgr *mgr, struct mg_connection *const *c, const uint64_t *conns,
                          const uint8_t *firsts, const uint32_t *ends, const char *data,
@@ -577,6 +590,43 @@ void mg__timers_free(struct mg_mgr *mgr);
 /* wakeup.c */
 void mg__wakeups_run(struct mg_mgr *mgr);
 void mg__wakeups_free(struct mg_mgr *mgr);
+
+/* ---- TLS: tls.c; only for connections with is_tls ---------------------------- */
+
+/* Have it speak TLS; ctx NULL: the context is still to come. 0 or MGX_E... */
+int mg__tls_set(struct mg_connection *c, struct mg_tls_ctx *ctx, struct mg_str name);
+int mg__tls_inherit(struct mg_connection *c, const struct mg_connection *listener);
+struct mg_tls_ctx *mg__tls_ctx(struct mg_mgr *mgr, int number); /* NULL: no such one */
+void mg__tls_ctx_free_all(struct mg_mgr *mgr);
+/* Start the handshake if everything is there and it has not begun. */
+void mg__tls_begin(struct mg_connection *c);
+/* The handshake is not done: nothing leaves the send queue, but for what mg__tls_flush_plain()
+ * writes: the last words that were meant to be plain. */
+bool mg__tls_holds(const struct mg_connection *c);
+void mg__tls_flush_plain(struct mg_connection *c);
+unsigned mg__tls_interest(const struct mg_connection *c); /* meanwhile: MG_POLL_... */
+/* The socket is ready: go on with the handshake. Is there data to be read and written? */
+bool mg__tls_ready(struct mg_connection *c, unsigned what);
+/* Its turn on the to-do list. */
+void mg__tls_todo(struct mg_connection *c);
+/* The rest: only where c->tls is set. Before the first mg__tls_recv() of a turn: */
+void mg__tls_pump(struct mg_connection *c);
+/* As struct mg_os.recv; what is behind the bytes given may be there already. */
+ssize_t mg__tls_recv(struct mg_connection *c, char *buf, size_t len);
+/* Send what reading has called for. */
+void mg__tls_answer(struct mg_connection *c);
+/* Has the engine more, of which no readiness tells? */
+bool mg__tls_has_more(const struct mg_connection *c);
+/* Say what was wrong with the stream, if that is known and to be said. */
+bool mg__tls_recv_failed(struct mg_connection *c, int err);
+/* Encrypt and write some of what is queued: bytes of progress, or -errno. */
+ssize_t mg__tls_flush(struct mg_connection *c, size_t budget);
+uint64_t mg__tls_unsent(const struct mg_connection *c); /* ciphertext */
+/* The peer has ended the stream without close_notify. */
+bool mg__tls_is_cut(const struct mg_connection *c);
+/* Queue close_notify and write what goes, if everything else has left. */
+void mg__tls_goodbye(struct mg_connection *c);
+void mg__tls_free(struct mg_connection *c);
 
 /* ---- text ---------------------------------------------------------------- */
 

@@ -75,6 +75,10 @@ static void fail_system(struct mg_connection *c, int err) {
                  mg__addr_print(&c->rem, addr, sizeof(addr)));
 }
 
+static ssize_t read_some(struct mg_connection *c, char *buf, size_t len) {
+  return c->tls == NULL ? c->mgr->os->recv(c->fd, buf, len) : mg__tls_recv(c, buf, len);
+}
+
 /* Read what is there, within the budget. 1: more may follow, 0: the end, or
  * -errno. A short read means the socket is empty, which saves asking again. */
 static int read_stream(struct mg_connection *c, bool *grown) {
@@ -90,13 +94,13 @@ static int read_stream(struct mg_connection *c, bool *grown) {
     want = c->recv.size - c->recv.len;
     if (want > budget) want = budget;
     if (want > limit - c->recv.len) want = (size_t) (limit - c->recv.len);
-    n = c->mgr->os->recv(c->fd, c->recv.buf + c->recv.len, want);
+    n = read_some(c, c->recv.buf + c->recv.len, want);
     if (n == -EAGAIN) return 1;
     if (n <= 0) return (int) n;
     c->recv.len += (size_t) n;
     *grown = true;
     budget -= (size_t) n;
-    if ((size_t) n < want) return 1;
+    if ((size_t) n < want && c->tls == NULL) return 1; /* there, it is the end of a record */
   }
   return 1;
 }
@@ -112,28 +116,39 @@ static void input_done(struct mg_connection *c, int result) {
     mg__conn_todo(c);
     return;
   }
+  if (c->tls != NULL && mg__tls_recv_failed(c, result)) return;
   input_end(c);
   if (result == 0 || c->is_closing) return;
   if (result != -ECONNRESET && result != -EPIPE) fail_system(c, result);
   mg__conn_close(c); /* a reset is an end of stream, not an error */
 }
 
-static void ready_stream(struct mg_connection *c, unsigned what) {
+static void input_stream(struct mg_connection *c) {
   bool grown = false;
   int result;
-  if ((c->interest & MG_POLL_IN) == 0) {
-    if (what & MG_POLL_ERR) mg__conn_close(c); /* nobody reads, and nothing can be written */
-    return;
-  }
+  if (c->tls != NULL) mg__tls_pump(c);
   result = read_stream(c, &grown);
+  if (c->tls != NULL) mg__tls_answer(c);
   mg__iobuf_trim(&c->mgr->pool, &c->recv);
   if (result < 0) c->is_reset = true;
+  if (grown) c->has_read = true;
   if (grown)
     mg__io_input(c, true);
   else
     mg__iobuf_settle(&c->mgr->pool, &c->recv);
   c->input_result = result;
   if (!c->is_posted) input_done(c, result);
+}
+
+static void ready_stream(struct mg_connection *c, unsigned what) {
+  if (c->interest & MG_POLL_IN)
+    input_stream(c);
+  else if (what & MG_POLL_ERR)
+    mg__conn_close(c); /* nobody reads, and nothing can be written */
+}
+
+void mg__io_more(struct mg_connection *c) {
+  if (!c->is_eof && !c->is_paused) input_stream(c);
 }
 
 void mg__io_resume(struct mg_connection *c) {
@@ -160,6 +175,7 @@ void mg__io_connected(struct mg_connection *c) {
   mg__conn_set_deadline(c, 0);
   if (mg__emit(c, MG_EV_CONNECT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
   if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
+  if (c->is_tls) mg__tls_begin(c);
   if (c->is_draining) mg__conn_dirty(c);
   mg__conn_watch(c);
 }
@@ -191,8 +207,10 @@ static void accepted(struct mg_connection *listener, int fd, const struct mg_soc
   c->is_accepted = true;
   c->is_unix = listener->is_unix;
   c->is_tls = listener->is_tls;
+  c->is_tls_url = listener->is_tls_url;
   mg__conn_set_handler(c, listener->handler);
-  if ((listener->accept_http && !mg__http_attach(c)) ||
+  if ((c->is_tls && mg__tls_inherit(c, listener) != MGX_OK) ||
+      (listener->accept_http && !mg__http_attach(c)) ||
       (listener->accept_mqtt && !mg__mqtt_attach(c))) {
     mg__conn_free(c);
     return;
@@ -204,8 +222,9 @@ static void accepted(struct mg_connection *listener, int fd, const struct mg_soc
   c->busy++;
   mg__emit(c, MG_EV_OPEN);
   if (!c->is_closing) mg__emit(c, MG_EV_ACCEPT);
-  if (c->is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
-  if (c->proto != NULL && !c->is_closing && c->recv.len == 0) c->proto->on_data(c); /* starts its clock */
+  if (c->is_tls)
+    mg__tls_begin(c);
+  else if (c->proto != NULL && !c->is_closing && c->recv.len == 0) c->proto->on_data(c); /* starts its clock */
   c->busy--;
 }
 
@@ -300,12 +319,12 @@ void mg__io_ready(struct mg_connection *c, unsigned what) {
   c->is_readable = (what & MG_POLL_IN) != 0;
   c->is_writable = (what & MG_POLL_OUT) != 0;
   if (c->is_connecting)
-    ready_connecting(c);
+    ready_connecting(c); /* what follows is for plain streams, and TLS behind its handshake */
   else if (c->is_udp)
     ready_udp(c);
   else if (c->is_listening)
     ready_listener(c);
-  else {
+  else if (!c->is_tls || mg__tls_ready(c, what)) {
     if (what & (MG_POLL_IN | MG_POLL_ERR)) ready_stream(c, what);
     if ((what & MG_POLL_OUT) && mg__conn_unsent(c) > 0) mg__conn_dirty(c);
   }
@@ -317,6 +336,7 @@ static ssize_t flush_some(struct mg_connection *c, size_t budget) {
   const struct mg_os *os = c->mgr->os;
   size_t len;
   ssize_t n;
+  if (c->tls != NULL) return mg__tls_flush(c, budget);
   if (c->send.len > 0) {
     len = c->send.len < budget ? c->send.len : budget;
     n = os->send(c->fd, c->send.buf, len, c->file >= 0 && c->file_left > 0);
@@ -336,6 +356,8 @@ static ssize_t flush_some(struct mg_connection *c, size_t budget) {
 static void flush_failed(struct mg_connection *c, ssize_t err) {
   if (err == -ENODATA)
     mg__conn_error(c, "the file being sent became shorter");
+  else if (c->tls != NULL && mg__tls_recv_failed(c, (int) err))
+    return;
   else if (err != -EPIPE && err != -ECONNRESET)
     fail_system(c, (int) err);
   mg__conn_close(c);
@@ -349,6 +371,7 @@ static void flush_done(struct mg_connection *c) {
   }
   c->stall_at = 0;
   if (c->proto != NULL && c->proto->on_sent != NULL) c->proto->on_sent(c);
+  if (c->tls != NULL && c->is_draining && mg__conn_unsent(c) == 0) mg__tls_goodbye(c);
   if (c->is_draining && mg__conn_unsent(c) == 0) mg__conn_close(c);
 }
 
@@ -360,6 +383,13 @@ void mg__io_flush(struct mg_connection *c) {
   if (c->is_connecting || c->fd < 0 || c->is_udp || c->is_listening) {
     if (c->is_draining && !c->is_connecting) mg__conn_close(c);
     mg__iobuf_settle(&c->mgr->pool, &c->send);
+    return;
+  }
+  if (c->is_tls && mg__tls_holds(c)) { /* goes on when the handshake is done */
+    mg__tls_flush_plain(c);
+    if (c->is_draining && c->send.len == 0 && c->file < 0) mg__conn_close(c);
+    mg__iobuf_settle(&c->mgr->pool, &c->send);
+    mg__conn_watch(c);
     return;
   }
   while (mg__conn_unsent(c) > 0 && budget > 0) {
@@ -406,6 +436,9 @@ static void timeout_fire(struct mg_connection *c) {
     mg__conn_error(c, "socket error: %s (%s, connect_timeout %llu ms)", strerror(ETIMEDOUT),
                    mg__addr_print(&c->rem, addr, sizeof(addr)),
                    (unsigned long long) limits->connect_timeout_ms);
+  } else if (c->is_tls && c->stall_at != 0 && c->stall_at <= c->mgr->now && mg__tls_holds(c)) {
+    mg__conn_error(c, "tls_handshake_timeout: the TLS handshake took longer than %llu ms",
+                   (unsigned long long) limits->tls_handshake_timeout_ms);
   } else if (c->stall_at != 0 && c->stall_at <= c->mgr->now) {
     mg__conn_error(c, "body_timeout: the peer took no bytes for %llu ms",
                    (unsigned long long) limits->body_timeout_ms);

@@ -95,6 +95,20 @@ bool mg__emit_mqtt(struct mg_connection *c, int ev, const struct mgx_mqtt_event 
   return emit_end(c);
 }
 
+int mg__emit_tls_name(struct mg_connection *c, const char *name, size_t len) {
+  int answer;
+  emit_begin(c);
+  answer = c->mgr->cb->on_tls_name(c->mgr->tag, c->id, name, len);
+  emit_end(c);
+  return answer;
+}
+
+void mg__emit_tls_step(struct mg_connection *c, struct mgx_tls_step *step) {
+  emit_begin(c);
+  c->mgr->cb->on_tls_step(c->mgr->tag, c->id, step);
+  emit_end(c);
+}
+
 bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result) {
   emit_begin(c);
   c->mgr->cb->on_sntp(c->mgr->tag, c->id, result);
@@ -205,7 +219,7 @@ static void emit_deferred_error(struct mg_connection *c) {
 
 void mg__emit_deferred(struct mg_connection *c) {
   static const int order[] = {MG_EV_OPEN, MG_EV_ACCEPT, MG_EV_RESOLVE, MG_EV_CONNECT,
-                              MG_EV_READ, MG_EV_WRITE,  MG_EV_ERROR};
+                              MG_EV_TLS_HS, MG_EV_READ, MG_EV_WRITE, MG_EV_ERROR};
   for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && c->deferred != 0; i++) {
     uint32_t bit = 1u << order[i];
     if ((c->deferred & bit) == 0) continue;
@@ -308,6 +322,7 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .body_timeout_ms = 60000,
       .keepalive_timeout_ms = 75000,
       .connect_timeout_ms = 10000,
+      .tls_handshake_timeout_ms = 10000,
       .ws_message = 3 * 1024 * 1024,
       .ws_close_timeout_ms = 5000,
       .ws_pong_timeout_ms = 20000,
@@ -400,6 +415,7 @@ static void mgr_release(struct mg_mgr *mgr) {
     mg__conn_free(MG_CONTAINER(mgr->conns.prev, struct mg_connection, link));
   while (!mg__link_empty(&mgr->lingering))
     mg__conn_free(MG_CONTAINER(mgr->lingering.prev, struct mg_connection, link));
+  mg__tls_ctx_free_all(mgr);
   mg__dns_free(mgr);
   mg__wakeups_free(mgr);
   mg__timers_free(mgr);
@@ -549,7 +565,8 @@ static void run_todo(struct mg_mgr *mgr) {
     c->busy++;
     mg__emit_deferred(c);
     if (c->dial != NULL && !c->is_closing) mg__dial_run(c);
-    if (!c->is_closing && !c->is_posted) mg__io_resume(c);
+    if (!c->is_closing && !c->is_posted && !(c->is_tls && mg__tls_holds(c))) mg__io_resume(c);
+    if (c->is_tls && !c->is_closing && !c->is_posted) mg__tls_todo(c);
     c->busy--;
     if (mgr->posted_full || mg__ws_posted_full(mgr)) run_messages(mgr);
   }

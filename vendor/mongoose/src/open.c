@@ -136,12 +136,12 @@ static int64_t listen_locked(struct mg_mgr *mgr, const struct target *t,
     return refuse(err, MGX_ENOMEM, 0, "out of memory");
   }
   if (path != NULL) memcpy(path, t->addr.u.un.sun_path, t->url.uri.len + 1);
-  c->unlink_path = path;
+  c->name = path;
   c->fd = fd;
   c->is_listening = true;
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
-  c->is_tls = t->url.is_tls;
+  c->is_tls = c->is_tls_url = t->url.is_tls;
   c->accept_http = t->is_http && !opts->mqtt;
   c->accept_mqtt = opts->mqtt;
   c->loc.len = sizeof(c->loc.u);
@@ -150,6 +150,10 @@ static int64_t listen_locked(struct mg_mgr *mgr, const struct target *t,
   else if (mgr->os->getsockname(fd, &c->loc.u.sa, &c->loc.len) < 0)
     c->loc = t->addr;
   mg__conn_set_handler(c, opts->handler);
+  if (opts->tls != 0 && mg__tls_set(c, mg__tls_ctx(mgr, opts->tls), (struct mg_str){"", 0}) != MGX_OK) {
+    mg__conn_free(c);
+    return refuse(err, MGX_ENOMEM, 0, "out of memory");
+  }
   sys = mg__conn_register(c);
   if (sys < 0) {
     mg__conn_free(c);
@@ -179,6 +183,8 @@ int64_t mgx_listen(struct mg_mgr *mgr, const char *url, size_t len, const struct
     result = MGX_ECLOSED;
   else if (mg__handler(mgr, opts->handler) == NULL)
     result = refuse(err, MGX_EINVAL, 0, "no handler %d", opts->handler);
+  else if (opts->tls != 0 && (mg__tls_ctx(mgr, opts->tls) == NULL || t.is_udp))
+    result = refuse(err, MGX_EINVAL, 0, "no TLS context %d for this URL", opts->tls);
   else
     result = listen_locked(mgr, &t, opts, err);
   mg__unlock(mgr);
@@ -192,6 +198,7 @@ static void connected(struct mg_connection *c) {
   mg__conn_set_deadline(c, 0);
   mg__emit(c, MG_EV_CONNECT);
   if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
+  if (c->is_tls) mg__tls_begin(c);
   if (mg__conn_unsent(c) > 0) mg__conn_dirty(c);
 }
 
@@ -226,11 +233,6 @@ static void connect_socket(struct mg_connection *c, const struct target *t, int 
     connected(c);
 }
 
-bool mg__conn_may_connect(struct mg_connection *c) {
-  if (c->is_tls) mg__conn_error(c, "TLS is not available: this version has no TLS engine");
-  return !c->is_tls;
-}
-
 /* The events before the connect itself; false: it is not to be, or not yet. */
 static bool connect_begins(struct mg_connection *c, const struct target *t) {
   if (!mg__emit(c, MG_EV_OPEN) && c->is_closing) return false;
@@ -239,8 +241,19 @@ static bool connect_begins(struct mg_connection *c, const struct target *t) {
     return false;
   }
   c->rem = t->addr;
-  if (!mg__emit_resolve(c) && c->is_closing) return false;
-  return mg__conn_may_connect(c);
+  return mg__emit_resolve(c) || !c->is_closing;
+}
+
+/* Whom it is to be, for TLS now or later, and with which options; false: OOM. */
+static bool attach_tls(struct mg_connection *c, const struct target *t, const struct mgx_open *opts) {
+  size_t len = t->url.host.len;
+  if (t->is_udp) return true;
+  c->name = mg__malloc(len + 1);
+  if (c->name == NULL) return false;
+  memcpy(c->name, t->url.host.buf, len);
+  c->name[len] = '\0';
+  c->is_tls = c->is_tls_url = t->url.is_tls;
+  return opts->tls == 0 || mg__tls_set(c, mg__tls_ctx(c->mgr, opts->tls), opts->tls_name) == MGX_OK;
 }
 
 /* false: OOM. */
@@ -254,6 +267,7 @@ static bool attach_protocol(struct mg_connection *c, const struct target *t,
 /* What c needs before it connects: 0 or MGX_E..., and c is to be freed. */
 static int prepare(struct mg_connection *c, const struct target *t, const struct mgx_open *opts) {
   if (t->addr.len == 0 && !mg__dial_new(c, t->url.host, (uint16_t) t->url.port)) return MGX_ENOMEM;
+  if (!attach_tls(c, t, opts)) return MGX_ENOMEM;
   if (opts->mqtt_connect != NULL) return mg__mqtt_begin(c, opts->mqtt_connect);
   return attach_protocol(c, t, opts) ? MGX_OK : MGX_ENOMEM;
 }
@@ -283,7 +297,6 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
-  c->is_tls = t->url.is_tls;
   mg__conn_set_handler(c, opts->handler);
   c->is_known = true;
   id = (int64_t) c->id;
@@ -326,6 +339,8 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     result = MGX_ECLOSED;
   else if (mg__handler(mgr, opts->handler) == NULL)
     result = refuse(err, MGX_EINVAL, 0, "no handler %d", opts->handler);
+  else if (opts->tls != 0 && (mg__tls_ctx(mgr, opts->tls) == NULL || t.is_udp))
+    result = refuse(err, MGX_EINVAL, 0, "no TLS context %d for this URL", opts->tls);
   else
     result = connect_locked(mgr, &t, opts, err);
   mg__unlock(mgr);
