@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-BEGIN = "<!-- results: begin (written by run.py --write) -->"
-END = "<!-- results: end -->"
 
 
 @dataclass(frozen=True)
@@ -84,10 +82,12 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> str:
     return table(["ratio or value", "measured", "target", ""], [v.row() for v in verdicts])
 
 
-def write_between_markers(path: Path, text: str) -> None:
-    """Replace what stands between the markers in *path*."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise RuntimeError(f"{path.name} lost its result markers")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+def write_between_markers(path: Path, text: str, name: str = "results") -> None:
+    """Replace what stands between the markers called *name* in *path*."""
+    begin = re.compile(rf"<!-- {name}: begin \(written by \S+ --write\) -->\n")
+    end = f"<!-- {name}: end -->"
+    old = path.read_text()
+    first, last = begin.search(old), old.find(end)
+    if first is None or last < first.end():
+        raise RuntimeError(f"{path.name} lost its markers {name!r}")
+    path.write_text(f"{old[: first.end()]}\n{text}\n\n{old[last:]}")

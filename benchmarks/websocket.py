@@ -2,6 +2,7 @@
 
     python benchmarks/websocket.py
     python benchmarks/websocket.py --rounds 2 --servers mongoose_handler picows
+    python benchmarks/websocket.py --write      # and put the tables into README.md
 
 Linux, a C compiler, and whatever of picows, cymongoose, websockets and uvloop is to be
 compared with. Servers take turns within a round, and ratios are taken round by round.
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,9 +21,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import procfs
+import report
 
 HERE = Path(__file__).resolve().parent
 SERVERS = ("mongoose_handler", "mongoose_callable", "cymongoose", "picows", "websockets")
+NAMES = {name: name for name in SERVERS} | {
+    "mongoose_handler": "mongoose_py, `Handler`",
+    "mongoose_callable": "mongoose_py, function",
+}
 LOADS = {"64 B": (32, 1, 64), "64 B, 16 in flight": (32, 16, 64), "16 KiB": (32, 1, 16384)}
 TARGETS = (
     ("64 B", "mongoose_handler", "picows", 0.85),
@@ -54,10 +59,36 @@ def running(name: str, cpu: int) -> Iterator[tuple[int, int]]:
         process.kill()
 
 
+def as_text(measured: dict[tuple[str, str], list[float]], args: argparse.Namespace) -> str:
+    """Return the tables."""
+    rows = [
+        [NAMES[name], *(report.Spread.of(measured[what, name]).text() for what in LOADS)]
+        for name in args.servers
+    ]
+    verdicts = [
+        report.Verdict(
+            f"{what}: {NAMES[ours]} / {other}",
+            report.ratio(measured[what, ours], measured[what, other]),
+            target,
+        )
+        for what, ours, other, target in TARGETS
+        if (what, ours) in measured and (what, other) in measured
+    ]
+    note = (
+        f"- Server CPU per echoed message, µs: median (lowest to highest) of {args.rounds} rounds "
+        f"of {args.seconds:g} s; 32 connections; text frames, echoed as bytes. picows and "
+        "websockets run on uvloop."
+    )
+    return "\n\n".join(
+        [report.verdicts_table(verdicts), report.table(["server", *LOADS], rows), note]
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1)
+    parser.add_argument("--write", action="store_true", help="put the result into README.md")
     parser.add_argument("--servers", nargs="+", default=SERVERS, choices=SERVERS)
     args = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))
@@ -78,15 +109,10 @@ def main() -> int:
                         )
                         spent = procfs.cpu_ns(pid) - before
                     measured.setdefault((what, name), []).append(spent / int(done.stdout) / 1000)
-    print(f"{'server CPU per message, us':<28}" + "".join(f"{what:>20}" for what in LOADS))
-    for name in args.servers:
-        cells = [f"{statistics.median(measured[what, name]):20.2f}" for what in LOADS]
-        print(f"{name:<28}" + "".join(cells))
-    for what, ours, other, target in TARGETS:
-        if (what, ours) in measured and (what, other) in measured:
-            pairs = zip(measured[what, ours], measured[what, other])
-            value = statistics.median([a / b for a, b in pairs])
-            print(f"{what}: {ours} / {other} = {value:.2f}, target {target}")
+    text = as_text(measured, args)
+    print(text)
+    if args.write:
+        report.write_between_markers(HERE / "README.md", text, "websocket")
     return 0
 
 

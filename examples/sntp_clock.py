@@ -1,7 +1,7 @@
 """Ask a time server what time it is, and how far the clock of this machine is off.
 
-    python examples/sntp_clock.py sntp://127.0.0.1
-    python examples/sntp_clock.py sntp://127.0.0.1 --interval 60
+    python examples/sntp_clock.py sntp://pool.ntp.org
+    python examples/sntp_clock.py sntp://pool.ntp.org --interval 60
 
 Without ``--interval`` it asks once; the exit code is 1 if there was no answer.
 """

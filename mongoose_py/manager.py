@@ -499,7 +499,7 @@ class Manager:
         why it is of no use. No clock is set.
 
         Args:
-            url: ``sntp://192.0.2.1``, port 123, or ``udp://192.0.2.1:123``.
+            url: ``sntp://pool.ntp.org``, port 123, or ``udp://192.0.2.1:123``.
             handler: ``None``: the manager's.
             events: The only events the handler wants. Default: all; see
                 :class:`Manager`.

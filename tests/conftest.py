@@ -19,7 +19,7 @@ from typing import Any, Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mongoose_py import Connection, HttpMessage, Manager, event_name, tls_context
+from mongoose_py import Connection, HttpMessage, Limits, Manager, event_name, tls_context
 
 pytest_plugins = ["httptalk", "staticsite"]  # more fixtures, for some of the tests
 DEADLINE = 10.0  # seconds; only ever reached by a failure
@@ -80,6 +80,32 @@ def serve(make_manager: Callable[..., Manager]) -> Iterator[Callable[..., str]]:
             return f"{scheme}://{host}:{port}"
 
         yield start
+
+
+@pytest.fixture
+def name_server() -> Iterator[Callable[..., Any]]:
+    """Return a function that runs a name server, see dnsserver.py; it ends with the test."""
+    from dnsserver import Server, zone
+
+    with ExitStack() as stack:
+
+        def start(answer: Any, host: str = "127.0.0.1") -> Server:
+            function = zone(answer) if isinstance(answer, dict) else answer
+            return stack.enter_context(Server(function, host))
+
+        yield start
+
+
+@pytest.fixture
+def ask_for(make_manager: Callable[..., Manager]) -> Callable[..., Any]:
+    """Return a function that looks a name up with a manager of its own."""
+    from dnsserver import look_up, resolver
+
+    def ask(name: str, *servers: Any, limits: Limits | None = None, **options: Any) -> Any:
+        manager = make_manager(resolver=resolver(*servers, **options), limits=limits)
+        return look_up(manager, name)
+
+    return ask
 
 
 @contextmanager

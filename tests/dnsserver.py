@@ -15,10 +15,12 @@ import selectors
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from conftest import DEADLINE
+from conftest import DEADLINE, Recorder, pump
+
+from mongoose_py import MG_EV_ERROR, MG_EV_RESOLVE, Manager, Resolver
 
 A, NS, CNAME, TXT, AAAA = 1, 2, 5, 16, 28
 IN = 1
@@ -220,7 +222,7 @@ def addresses_in(records: list[Record], name: str, kind: int) -> list[str] | str
 Answer = Callable[[Query], "Iterable[bytes]"]
 
 
-def zone(records: dict[str, Sequence[str]]) -> Answer:
+def zone(records: Mapping[str, Sequence[str]]) -> Answer:
     """Answer from *records*: a name's addresses, or one other name that it stands for."""
 
     def answer(query: Query) -> list[bytes]:
@@ -286,8 +288,9 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._wake.close()
         self._thread.join(DEADLINE)
-        for sock in (self._udp, self._tcp, self._woken, self._selector, *self._conns):
+        for sock in (self._udp, self._tcp, self._woken, *self._conns):
             sock.close()
+        self._selector.close()
         assert not self._thread.is_alive()
 
     def send(self, query: Query, *messages: bytes) -> None:
@@ -361,3 +364,46 @@ def pairs(addresses: Iterable[str], port: int) -> Iterator[tuple[str, int, bool]
     """Yield addresses as an event has them."""
     for text in addresses:
         yield text, port, ":" in text
+
+
+# -- asking ------------------------------------------------------------------------------
+
+MakeManager = Callable[..., Manager]
+StartServer = Callable[..., Server]
+Ask = Callable[..., Any]
+
+
+def resolver(*servers: Server | str, **options: Any) -> Resolver:
+    """Return one that asks these servers only, with time enough for a busy machine."""
+    urls = [server.url if isinstance(server, Server) else server for server in servers]
+    settings: dict[str, Any] = {
+        "servers": urls or None,
+        "search": [],
+        "config": None,
+        "hosts": None,
+        "timeout": 5.0,
+        "family_delay": 5.0,
+    }
+    return Resolver(**{**settings, **options})
+
+
+def look_up(manager: Manager, url: str) -> Any:
+    """Return the addresses of *url*, or the text of the error."""
+    seen = Recorder()
+    listener = manager.listen("tcp://127.0.0.1:0", seen)
+    del seen.calls[:]
+    listener.resolve(url)
+    pump(manager, seen.names)
+    listener.close()
+    (found,) = seen.data(MG_EV_RESOLVE) or seen.data(MG_EV_ERROR)
+    return found
+
+
+def silent(query: Query) -> list[bytes]:
+    """Answer nothing."""
+    return []
+
+
+def evil(query: Query) -> Record:
+    """Return what nobody should ever be told."""
+    return Record(query.name, query.type, "6.6.6.6" if query.type == A else "6::6")

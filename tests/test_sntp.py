@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
@@ -26,6 +27,7 @@ from mongoose_py import (
     Handler,
     Limits,
     Manager,
+    Resolver,
 )
 
 MakeManager = Callable[..., Manager]
@@ -447,6 +449,31 @@ def test_nobody_there_is_silence(make_manager: MakeManager) -> None:
 def test_a_url_of_another_kind_is_refused(make_manager: MakeManager, url: str) -> None:
     with pytest.raises(AddressError, match="Failed to connect to SNTP server"):
         make_manager().sntp_connect(url)
+
+
+def test_the_first_request_waits_for_the_address_of_a_name(
+    make_manager: MakeManager, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text("127.0.0.1 clock.test\n")
+    seen = Recorder()
+    manager = make_manager(seen, resolver=Resolver(hosts=tmp_path / "hosts"))
+    conn = manager.sntp_connect(server.url.replace("127.0.0.1", "clock.test"))
+    conn.sntp_request()  # the one that comes by itself
+    pump(manager, seen.saw(MG_EV_CONNECT))
+    server.tell(server.asked())
+    pump(manager, seen.saw(MG_EV_READ))
+    assert seen.names() == ["OPEN", "RESOLVE", "CONNECT", "WRITE", "SNTP_TIME", "READ"]
+    assert server.idle()
+
+
+def test_a_name_that_leads_nowhere_is_an_error(make_manager: MakeManager, tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("")
+    seen = Recorder()
+    resolver = Resolver(hosts=tmp_path / "hosts", servers=["127.0.0.1:1"])
+    manager = make_manager(seen, resolver=resolver, limits=Limits(dns_timeout=0.05))
+    manager.sntp_connect("sntp://clock.test")
+    pump(manager, seen.saw(MG_EV_CLOSE))
+    assert seen.names() == ["OPEN", "ERROR", "CLOSE"]
 
 
 def test_without_a_port_the_url_means_123(make_manager: MakeManager) -> None:
