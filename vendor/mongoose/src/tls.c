@@ -247,7 +247,7 @@ void mg__tls_todo(struct mg_connection *c) {
 }
 
 bool mg__tls_has_more(const struct mg_connection *c) {
-  return c->tls->has_more && c->tls->state < MG_TLS_FAILED;
+  return c->tls->has_more && c->tls->state < MG_TLS_FAILED && c->tls->out.len < MG_TLS_OUT_MAX;
 }
 
 void mg__tls_pump(struct mg_connection *c) {
