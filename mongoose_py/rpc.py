@@ -24,7 +24,6 @@ RpcHandler = Callable[["RpcReq"], object]
 
 _MAX_DIGITS = 4300  # as many as int() takes; the time grows with their square
 _BLANKS = b" \t\r\n"  # RFC 8259 section 2
-_BLANK_TEXT = re.compile("[ \t\r\n]*")
 _WILDCARDS = frozenset("*?#")
 _PARSE_ERROR, _INVALID, _NOT_FOUND, _INTERNAL = -32700, -32600, -32601, -32603
 _MESSAGES = {
@@ -349,21 +348,23 @@ class _Reader:
 
 def _elements(text: str, reader: _Reader, most: int) -> list[tuple[str, Any, str]] | None:
     """Return text, value and problem of each element of an array; ``None``: too many."""
+    blanks = re.compile("[ \t\r\n]*")  # here, so that an import does not pay for it
     found: list[tuple[str, Any, str]] = []
-    at = _behind_blanks(text, 1)
+    at = _behind(blanks, text, 1)
     while text[at] != "]":
         if len(found) == most:
             return None
         value, end = reader.read(text, at)
         found.append((text[at:end], value, reader.problem))
-        at = _behind_blanks(text, end)
+        at = _behind(blanks, text, end)
         if text[at] == ",":
-            at = _behind_blanks(text, at + 1)
+            at = _behind(blanks, text, at + 1)
     return found
 
 
-def _behind_blanks(text: str, at: int) -> int:
-    return at + len(_BLANK_TEXT.match(text, at)[0])  # type: ignore[index]
+def _behind(blanks: re.Pattern[str], text: str, at: int) -> int:
+    found = blanks.match(text, at)
+    return at if found is None else found.end()
 
 
 def _checked_result(value: Data, name: str) -> str:
