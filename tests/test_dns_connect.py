@@ -260,8 +260,9 @@ def test_when_every_address_refuses_it_is_one_error(
 
 
 @on_linux
+@pytest.mark.parametrize("scheme", ["tcp", "http"])
 def test_connect_timeout_holds_for_all_addresses_together(
-    make_manager: MakeManager, name_server: StartServer
+    make_manager: MakeManager, name_server: StartServer, scheme: str
 ) -> None:
     seen = Recorder()
     with ExitStack() as stack, closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -272,7 +273,7 @@ def test_connect_timeout_holds_for_all_addresses_together(
         manager = make_manager(
             seen, resolver=resolver(server, attempt_delay=0.01), limits=Limits(connect_timeout=0.1)
         )
-        manager.connect(f"tcp://host.test:{port}")
+        manager.connect(f"{scheme}://host.test:{port}").send("GET / HTTP/1.1\r\n\r\n")
         pump(manager, seen.saw(MG_EV_CLOSE))
     assert seen.names() == ["OPEN", "RESOLVE", "ERROR", "CLOSE"]
     assert "Connection timed out" in seen.data(MG_EV_ERROR)[0]
@@ -281,6 +282,24 @@ def test_connect_timeout_holds_for_all_addresses_together(
 
 def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@on_linux
+@pytest.mark.parametrize("scheme", ["tcp", "http"])
+def test_connect_timeout_holds_when_the_connection_has_something_to_do_meanwhile(
+    make_manager: MakeManager, scheme: str
+) -> None:
+    seen = Recorder()
+    with ExitStack() as stack, closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+        Silence(stack, "127.0.0.2", port)
+        manager = make_manager(seen, limits=Limits(connect_timeout=0.1))
+        conn = manager.connect(f"{scheme}://127.0.0.2:{port}")
+        conn.pause()
+        conn.resume()
+        pump(manager, seen.saw(MG_EV_CLOSE))
+    assert seen.names() == ["OPEN", "RESOLVE", "ERROR", "CLOSE"]
+    assert "connect_timeout 100 ms" in seen.data(MG_EV_ERROR)[0]
 
 
 @on_linux
