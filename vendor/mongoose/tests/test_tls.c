@@ -779,6 +779,52 @@ static void test_a_changed_byte_ends_the_connection_without_its_data(void) {
   world_end();
 }
 
+/* Each asks for an answer, and who asks does not read: the answers wait, up to a bound, and
+ * then the questions do. */
+static void test_a_flood_of_new_keys_does_not_fill_the_memory(void) {
+  enum { FLOOD = 40000 };
+  int (*key_update)(SSL *, int) = NULL;
+  void *handle = dlopen("libssl.so.3", RTLD_NOW);
+  struct mg_connection *client, *server;
+  size_t most = 0;
+  if (handle == NULL || !look_up(handle, "SSL_key_update", &key_update)) {
+    printf("   skipped: no SSL_key_update()\n");
+    return;
+  }
+  open_world(NULL);
+  struct wire w = conversation();
+  int small = 1;
+  client = mg__conn_find(world.mgr, 2);
+  server = mg__conn_find(world.mgr, 3);
+  setsockopt(w.server, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+  setsockopt(server->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+  for (int i = 0; i < FLOOD; i++) {
+    char buf[65536];
+    ssize_t n;
+    CHECK(key_update(client->tls->ssl, 1) == 1);
+    if (i % 100 != 99) {
+      CHECK(mg__openssl()->SSL_do_handshake(client->tls->ssl) == 1);
+      continue;
+    }
+    CHECK(world_send(2, "x") == 0);
+    mg_mgr_poll(world.mgr, 0);
+    while ((n = read(w.client, buf, sizeof(buf))) > 0)
+      for (ssize_t at = 0, m; at < n; at += m) {
+        m = write(w.server, buf + at, (size_t) (n - at));
+        if (m <= 0) goto full;
+        mg_mgr_poll(world.mgr, 0);
+        if (server->tls->out.len > most) most = server->tls->out.len;
+      }
+  }
+full:
+  CHECK(most <= MG_TLS_OUT_MAX + 1000);
+  printf("   at most %zu bytes waited\n", most);
+  untap(&w);
+  CHECK(world_until("3:CLOSE"));
+  world_end();
+  dlclose(handle);
+}
+
 static void test_close_tells_its_end_but_not_behind_missing_bytes(void) {
   for (int unsent = 0; unsent < 2; unsent++) {
     open_world(NULL);
@@ -1064,6 +1110,7 @@ static void run_all(void) {
   RUN(test_bytes_one_by_one_on_both_sides_are_the_same_conversation);
   RUN(test_a_stream_that_is_cut_off_is_an_error_behind_its_data);
   RUN(test_a_changed_byte_ends_the_connection_without_its_data);
+  RUN(test_a_flood_of_new_keys_does_not_fill_the_memory);
   RUN(test_close_tells_its_end_but_not_behind_missing_bytes);
   RUN(test_handlers_may_close_in_every_event);
   RUN(test_a_loop_that_is_left_in_each_event_goes_on_where_it_was);
