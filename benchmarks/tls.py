@@ -56,7 +56,7 @@ http {{
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
     listen 127.0.0.1:{port} ssl backlog=4096; root {folder};
-    ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
+    ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
     location = / {{ default_type text/plain; return 200 "hello, world\\n"; }}
   }}
 }}
@@ -109,7 +109,7 @@ def context() -> ssl.SSLContext:
 def answer(port: int) -> ssl.SSLSocket:
     """Ask once, until somebody answers; return the connection."""
     for _ in range(1000):
-        with contextlib.suppress(ConnectionRefusedError):
+        with contextlib.suppress(ConnectionRefusedError, ssl.SSLError):
             sock = context().wrap_socket(socket.create_connection(("127.0.0.1", port), 10))
             sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             if b"200 OK" not in sock.recv(4096):
@@ -120,7 +120,7 @@ def answer(port: int) -> ssl.SSLSocket:
 
 def handshakes(port: int, seconds: float, *flags: str) -> int:
     """Shake hands again and again; return how often."""
-    command = ["openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-verify", "0", *flags]
+    command = ["openssl", "s_time", "-connect", f"127.0.0.1:{port}", *flags]
     command += ["-time", str(max(1, round(seconds)))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     counts = re.findall(r"^(\d+) connections in (\d+) real seconds", done.stdout, re.MULTILINE)
@@ -148,12 +148,13 @@ def measure(name: str, folder: Path, cpu: int, seconds: float) -> Iterator[tuple
         def cost(count: int, before: int) -> float:
             return (procfs.cpu_ns(pid) - before) / count / 1000
 
-        yield MEMORY, idle_memory(port, pid)
+        if name != "cymongoose":  # now and then a handshake with it fails
+            yield MEMORY, idle_memory(port, pid)
         before = procfs.cpu_ns(pid)
         yield REQUEST, cost(wrk.run(f"{url}/", seconds, connections=32), before)
-        before = procfs.cpu_ns(pid)
-        yield FULL, cost(handshakes(port, seconds, "-new", "-tls1_3"), before)
-        if name != "cymongoose":  # speaks 1.3 only
+        if name != "cymongoose":
+            before = procfs.cpu_ns(pid)
+            yield FULL, cost(handshakes(port, seconds, "-new", "-tls1_3"), before)
             before = procfs.cpu_ns(pid)
             yield FULL_12, cost(handshakes(port, seconds, "-new", "-tls1_2"), before)
             before = procfs.cpu_ns(pid)
