@@ -489,6 +489,39 @@ static void test_megabytes_arrive_whole_and_end_in_order(void) {
   }
 }
 
+/* The world's log is the loop's; this thread only sends, and others may look. */
+static void *send_slices(void *arg) {
+  (void) arg;
+  for (size_t at = 0; at < LARGE; at += 30000) {
+    struct mgx_tls_info info;
+    CHECK(mgx_send(world.mgr, 3, large + at, 30000, NULL) == 0);
+    CHECK(mgx_tls_info(world.mgr, 3, &info) == 0 && info.is_ready);
+  }
+  CHECK(mgx_drain(world.mgr, 3) == 0);
+  return NULL;
+}
+
+static void collect_only(uint64_t conn, int ev, const char *data, size_t n) {
+  if (ev == MG_EV_READ && conn == 2) collect(conn, ev, data, n);
+}
+
+static void test_another_thread_may_send_while_the_loop_runs(void) {
+  pthread_t thread;
+  open_world(NULL);
+  arrived = 0;
+  world.react = collect_only;
+  pair(server_context(), client_context(), NULL);
+  CHECK(world_until("3:TLS_HS") && world_until("2:TLS_HS"));
+  CHECK(pthread_create(&thread, NULL, send_slices, NULL) == 0);
+  for (int i = 0; i < 5000 && !logged("2:CLOSE"); i++) {
+    mg_mgr_poll(world.mgr, 10);
+    if (world.len > 60000) world.len = 0;
+  }
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK(arrived == LARGE && logged("2:CLOSE") && !logged("ERROR"));
+  world_end();
+}
+
 static void test_a_paused_connection_gives_what_waited_inside_openssl(void) {
   open_world(NULL);
   pair(server_context(), client_context(), NULL);
@@ -1098,6 +1131,7 @@ static void run_all(void) {
   RUN(test_the_binding_decides_about_other_names);
   RUN(test_a_session_does_not_lead_around_the_certificate_of_another_name);
   RUN(test_megabytes_arrive_whole_and_end_in_order);
+  RUN(test_another_thread_may_send_while_the_loop_runs);
   RUN(test_a_paused_connection_gives_what_waited_inside_openssl);
   RUN(test_what_did_not_fit_comes_when_there_is_room);
   RUN(test_a_tls_url_without_options_speaks_to_nobody);
