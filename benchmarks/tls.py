@@ -56,7 +56,8 @@ http {{
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
     listen 127.0.0.1:{port} ssl backlog=4096; root {folder};
-    ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
     location = / {{ default_type text/plain; return 200 "hello, world\\n"; }}
   }}
 }}
