@@ -102,7 +102,9 @@ def ask_for(make_manager: Callable[..., Manager]) -> Callable[..., Any]:
     from dnsserver import look_up, resolver
 
     def ask(name: str, *servers: Any, limits: Limits | None = None, **options: Any) -> Any:
-        manager = make_manager(resolver=resolver(*servers, **options), limits=limits)
+        manager = make_manager(
+            resolver=resolver(*servers, **options), limits=limits or Limits(dns_timeout=60)
+        )
         return look_up(manager, name)
 
     return ask
@@ -231,6 +233,17 @@ class Recorder:
     def saw(self, ev: int, count: int = 1) -> Callable[[], bool]:
         """Return a condition for :func:`pump`: the event has come so often."""
         return lambda: len(self.data(ev)) >= count
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a running mosquitto, somebody else's MQTT broker."""
+    from mqttpeers import MOSQUITTO, NO_MOSQUITTO, Mosquitto
+
+    if MOSQUITTO is None:
+        pytest.skip(NO_MOSQUITTO)
+    with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as broker:
+        yield broker
 
 
 @pytest.fixture

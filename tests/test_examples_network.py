@@ -9,6 +9,9 @@ import time
 from datetime import datetime
 
 import pytest
+from conftest import udp_socket
+from dnsserver import Server as NameServer
+from dnsserver import zone
 from exampletalk import listening, run, serving
 from programs import DEADLINE, Program
 from sntppackets import Packet, Server
@@ -127,26 +130,50 @@ def test_an_echo_server_and_its_client_share_a_loop(scheme: str) -> None:
 
 # -- dns_client -------------------------------------------------------------
 
-
-def test_dns_client_prints_addresses_and_ends_with_once() -> None:
-    words = ["--hostname", "localhost", "--once"]
-    assert run("network/dns_client.py", *words) == (0, "found 127.0.0.1\n", "")
-    words = ["--hostname", "[::1]", "--once"]
-    assert run("network/dns_client.py", *words) == (0, "found ::1\n", "")
+DNS = "network/dns_client.py"
+ADDRESSES = {"one.test": ["10.0.0.1"], "two.test": ["10.0.0.2", "::2"]}
 
 
-def test_dns_client_says_when_there_is_no_such_name() -> None:
-    code, output, errors = run("network/dns_client.py", "--hostname", "no.invalid", "--once")
-    assert (code, output) == (1, "")
-    assert "there is no such name" in errors
+def test_dns_client_prints_the_addresses_of_all_names_and_fails_if_one_has_none() -> None:
+    with NameServer(zone(ADDRESSES)) as server:
+        words = ["--once", "--server", server.url, "-H", "one.test"]
+        code, output, errors = run(DNS, *words, "--hostname", "two.test")
+        assert (code, errors) == (0, "")
+        assert sorted(output.splitlines()) in (
+            ["one.test 10.0.0.1", "two.test 10.0.0.2 ::2"],
+            ["one.test 10.0.0.1", "two.test ::2 10.0.0.2"],
+        )
+        assert run(DNS, *words, "-H", "no.test") == (
+            1,
+            "one.test 10.0.0.1\n",
+            "no.test DNS lookup failed: there is no such name\n",
+        )
 
 
-def test_dns_client_looks_a_name_up_again_and_again() -> None:
-    words = ["--hostname", "localhost", "--interval", "0.05"]
-    with Program("network/dns_client.py", *words) as program:
-        for _ in range(3):
-            program.line("^found 127.0.0.1$")
+def test_dns_client_asks_again_and_again() -> None:
+    server = NameServer(zone(ADDRESSES))
+    words = ["-H", "one.test", "-H", "localhost", "--interval", "0.05", "--server", server.url]
+    with server, Program(DNS, *words) as program:
+        lines = {program.line(r"^(\w+)")[1] for _ in range(8)}
         program.stop()
+    assert lines == {"one", "localhost"}
+
+
+def test_dns_client_does_not_wait_for_a_silent_server_for_ever() -> None:
+    with udp_socket() as silent:
+        server = f"127.0.0.1:{silent.getsockname()[1]}"
+        code, output, errors = run(DNS, "-H", "a.test", "--once", "--server", server)
+    assert (code, output, errors) == (1, "", "DNS timeout: nobody has answered for a.test\n")
+
+
+def test_dns_client_says_what_is_no_name_and_no_server() -> None:
+    for words, text in (
+        (["-H", "a..b"], "'a..b' is neither an address nor a host name"),
+        (["--server", "dns.test"], "'dns.test' is not a numeric address"),
+    ):
+        code, output, errors = run(DNS, *words)
+        assert (code, output) == (2, "")
+        assert text in errors
 
 
 # -- sntp_client ------------------------------------------------------------

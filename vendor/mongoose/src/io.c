@@ -148,7 +148,7 @@ static void ready_stream(struct mg_connection *c, unsigned what) {
 }
 
 void mg__io_more(struct mg_connection *c) {
-  if (!c->is_eof && !c->is_paused) input_stream(c);
+  if (!c->is_eof && (c->is_draining || !c->is_paused)) input_stream(c);
 }
 
 void mg__io_resume(struct mg_connection *c) {
@@ -210,7 +210,8 @@ static void accepted(struct mg_connection *listener, int fd, const struct mg_soc
   c->is_tls_url = listener->is_tls_url;
   mg__conn_set_handler(c, listener->handler);
   if ((c->is_tls && mg__tls_inherit(c, listener) != MGX_OK) ||
-      (listener->accept_http && !mg__http_attach(c))) {
+      (listener->accept_http && !mg__http_attach(c)) ||
+      (listener->accept_mqtt && !mg__mqtt_attach(c))) {
     mg__conn_free(c);
     return;
   }
