@@ -27,6 +27,7 @@ size_t mgpy_on_http_batch(uint32_t tag, const uint64_t *conns,
                           const struct mgx_http_event *events, size_t count);
 void mgpy_on_ws_open(uint32_t tag, uint64_t conn, const struct mgx_http_event *event);
 void mgpy_on_ws(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
+void mgpy_on_mqtt(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event);
 int mgpy_on_tls_name(uint32_t tag, uint64_t conn, const char *name, size_t len);
 void mgpy_on_tls_step(uint32_t tag, uint64_t conn, struct mgx_tls_step *step);
 void mgpy_on_sntp(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result);
@@ -56,6 +57,7 @@ static const struct mgx_callbacks mgpy_callbacks = {{
   .on_http_batch = mgpy_on_http_batch,
   .on_ws_open = mgpy_on_ws_open,
   .on_ws = mgpy_on_ws,
+  .on_mqtt = mgpy_on_mqtt,
   .on_tls_name = mgpy_on_tls_name,
   .on_tls_step = mgpy_on_tls_step,
   .on_sntp = mgpy_on_sntp,

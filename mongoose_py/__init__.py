@@ -1,4 +1,4 @@
-r"""Serve and speak HTTP, WebSocket, SNTP, TCP and UDP from one event loop written in C.
+r"""Serve and speak HTTP, WebSocket, MQTT, SNTP, TCP and UDP from one event loop in C.
 
 ::
 
@@ -59,6 +59,19 @@ from mongoose_py.logs import (
 )
 from mongoose_py.manager import Manager
 from mongoose_py.match import match
+from mongoose_py.mqtt import (
+    MQTT_PROP_TYPE_BINARY_DATA,
+    MQTT_PROP_TYPE_BYTE,
+    MQTT_PROP_TYPE_INT,
+    MQTT_PROP_TYPE_SHORT,
+    MQTT_PROP_TYPE_STRING,
+    MQTT_PROP_TYPE_STRING_PAIR,
+    MQTT_PROP_TYPE_VARIABLE_INT,
+    MqttMessage,
+    MqttWill,
+    mqtt_match,
+)
+from mongoose_py.mqtt_session import MqttClientSession, MqttSession, Reconnect
 from mongoose_py.multipart import http_parse_multipart
 from mongoose_py.params import http_var
 from mongoose_py.random import random_bytes, random_str
@@ -113,6 +126,13 @@ __all__ = [
     "MG_LL_INFO",
     "MG_LL_NONE",
     "MG_LL_VERBOSE",
+    "MQTT_PROP_TYPE_BINARY_DATA",
+    "MQTT_PROP_TYPE_BYTE",
+    "MQTT_PROP_TYPE_INT",
+    "MQTT_PROP_TYPE_SHORT",
+    "MQTT_PROP_TYPE_STRING",
+    "MQTT_PROP_TYPE_STRING_PAIR",
+    "MQTT_PROP_TYPE_VARIABLE_INT",
     "WEBSOCKET_OP_BINARY",
     "WEBSOCKET_OP_CLOSE",
     "WEBSOCKET_OP_CONTINUE",
@@ -127,6 +147,11 @@ __all__ = [
     "HttpMessage",
     "Limits",
     "Manager",
+    "MqttClientSession",
+    "MqttMessage",
+    "MqttSession",
+    "MqttWill",
+    "Reconnect",
     "Resolver",
     "Rpc",
     "RpcReq",
@@ -155,6 +180,7 @@ __all__ = [
     "match",
     "md5",
     "millis",
+    "mqtt_match",
     "random_bytes",
     "random_str",
     "sha1",

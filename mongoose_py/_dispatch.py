@@ -22,12 +22,15 @@ from mongoose_py.events import (
     MG_EV_CLOSE,
     MG_EV_ERROR,
     MG_EV_HTTP_MSG,
+    MG_EV_MQTT_MSG,
+    MG_EV_MQTT_OPEN,
     MG_EV_RESOLVE,
     MG_EV_SNTP_TIME,
     MG_EV_WS_MSG,
     MG_EV_WS_OPEN,
 )
 from mongoose_py.http import ReceivedMessage
+from mongoose_py.mqtt import ReceivedMqtt
 from mongoose_py.websocket import COMPRESSED, Deflate, Unacceptable, WsMessage
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ kept: dict[int, BaseException] = {}  # by thread: C is entered and left on the s
 
 _buffer = ffi.buffer
 _unpack = ffi.unpack
+_new = object.__new__  # a call of the class takes half as long again
 
 
 def raise_kept() -> None:
@@ -194,6 +198,8 @@ def _deliver(manager: Manager, conn: Connection, ev: int, data: object) -> None:
 
 def _deliver_error(manager: Manager, conn: Connection, message: str) -> None:
     """Deliver ``MG_EV_ERROR``, which is logged when no handler takes it."""
+    if conn._mqtt is not None:
+        conn._mqtt._failed(message)
     if conn._target.mask & _WANTS_ERROR:
         _deliver(manager, conn, MG_EV_ERROR, message)
     else:
@@ -412,6 +418,37 @@ def mgpy_on_tls_step(tag: int, number: int, step: Any) -> None:
     manager = _manager(tag)
     if manager is not None and manager._tls_step(number, step):
         step.failed = False
+
+
+@ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]
+def mgpy_on_mqtt(tag: int, number: int, ev: int, packet: Any) -> None:
+    """Deliver a packet. For messages a hot path as well."""
+    manager: Any = managers[tag]()
+    message = _new(ReceivedMqtt)
+    message._raw = packet
+    try:
+        conn = manager._conns[number]
+    except KeyError:
+        conn = manager._adopt(number)
+    target = conn._target
+    data: Any = message
+    try:
+        if ev != MG_EV_MQTT_MSG:
+            if conn._mqtt is not None:
+                conn._mqtt._heard(ev == MG_EV_MQTT_OPEN, message)
+            if not packet.wanted:
+                return
+            if ev == MG_EV_MQTT_OPEN:
+                data = message.ack
+        fn = target.fn
+        if fn is None:
+            target.with_data[ev](conn, data)
+        else:
+            fn(conn, ev, data)
+    except BaseException as exc:
+        failed(manager, exc, conn, ev)
+    finally:
+        message._raw = None
 
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]

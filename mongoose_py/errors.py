@@ -48,6 +48,7 @@ _KINDS: dict[int, tuple[type[Exception], str]] = {
     lib.MGX_EANSWERED: (Error, "no request awaits an answer, or it was answered already"),
     lib.MGX_ELENGTH: (Error, "more body than the Content-Length that was announced"),
     lib.MGX_EKIND: (Error, "not possible on this kind of connection"),
+    lib.MGX_EPEER: (Error, "the peer has announced that it does not take this"),
     lib.MGX_ENOTLS: (Error, "there is no OpenSSL"),
 }
 

@@ -18,12 +18,16 @@ from mongoose_py._mongoose_cffi import lib
 if TYPE_CHECKING:
     from mongoose_py.connection import Connection
     from mongoose_py.http import HttpMessage
+    from mongoose_py.mqtt import MqttMessage
+    from mongoose_py.mqtt_session import MqttClientSession
     from mongoose_py.websocket import WsMessage
 
 ALL_EVENTS = (1 << events.MG_EV_USER) - 1
 _POLL = 1 << events.MG_EV_POLL
 _READ = 1 << events.MG_EV_READ
 _READ_WITH_DATA = 1 << lib.MGX_READ_WITH_DATA_SHIFT
+_MQTT_BOTH = 1 << events.MG_EV_MQTT_MSG | 1 << events.MG_EV_MQTT_CMD
+_MQTT_NO_PUBLISH_CMD = 1 << lib.MGX_MQTT_NO_PUBLISH_CMD_SHIFT
 
 
 class Handler:
@@ -86,6 +90,18 @@ class Handler:
     def on_ws_control(self, conn: Connection, message: WsMessage) -> None:
         """``MG_EV_WS_CTL``: a ping, a pong or the peer's close frame; answered by itself."""
 
+    def on_mqtt_open(self, conn: Connection, code: int) -> None:
+        """``MG_EV_MQTT_OPEN``: a server has answered CONNECT; 0: it is open, else it closes."""
+
+    def on_mqtt_message(self, conn: Connection, message: MqttMessage) -> None:
+        """``MG_EV_MQTT_MSG``: a PUBLISH; acknowledged by itself."""
+
+    def on_mqtt_command(self, conn: Connection, message: MqttMessage) -> None:
+        """``MG_EV_MQTT_CMD``: any packet, but no PUBLISH that :meth:`on_mqtt_message` gets.
+
+        A callable gets this event for every packet, behind the one of its own.
+        """
+
     def on_sntp_time(self, conn: Connection, time_ms: int) -> None:
         """``MG_EV_SNTP_TIME``: milliseconds since 1970; more in ``conn.sntp_result``."""
 
@@ -105,6 +121,9 @@ _WITH_DATA = {
     events.MG_EV_WS_OPEN: "on_ws_open",
     events.MG_EV_WS_MSG: "on_ws_message",
     events.MG_EV_WS_CTL: "on_ws_control",
+    events.MG_EV_MQTT_OPEN: "on_mqtt_open",
+    events.MG_EV_MQTT_MSG: "on_mqtt_message",
+    events.MG_EV_MQTT_CMD: "on_mqtt_command",
     events.MG_EV_SNTP_TIME: "on_sntp_time",
     events.MG_EV_WAKEUP: "on_wakeup",
 }
@@ -149,6 +168,8 @@ def event_masks(handler: AnyHandler | None, wanted: Iterable[int] | None) -> tup
         mask &= _overridden(handler)
         if mask & _READ:
             mask |= _READ_WITH_DATA  # on_read() takes bytes, never None
+        if mask & _MQTT_BOTH == _MQTT_BOTH:
+            mask |= _MQTT_NO_PUBLISH_CMD
         return mask, mask
     return mask, mask & ~_POLL if wanted is None else mask
 
@@ -184,6 +205,7 @@ class Target:
         "handler",
         "host",
         "mask",
+        "mqtt",
         "number",
         "pins",
         "with_data",
@@ -196,10 +218,12 @@ class Target:
         fallback: AnyHandler | None,
         masks: tuple[int, int],
         host: str = "",
+        mqtt: MqttClientSession | None = None,
     ) -> None:
         self.handler = handler  # the connection's own; None: it uses the fallback
         self.mask, self.accepted_mask = masks
         self.host = host  # for the Host line of a client's requests
+        self.mqtt = mqtt  # whose connections these are
         self.number = 0  # in the C core
         self.pins = 0  # calls that are about to use the number: not to be purged
         used = fallback if handler is None else handler

@@ -10,7 +10,7 @@ from typing import Any
 from mongoose_py._mongoose_cffi import ffi, lib
 
 _MAX_HEADER_COUNT = 1000
-_OPTIONAL = ("ws_message", "connections")  # may be None
+_OPTIONAL = ("ws_message", "mqtt_packet", "connections")  # may be None
 _LARGEST = 2**63 - 1  # of any size or count; as milliseconds 292 million years
 
 
@@ -46,6 +46,16 @@ class Limits:
         ws_idle_timeout: Seconds of silence on a WebSocket before a ping is sent; 0: no
             pings.
         ws_pong_timeout: Seconds of silence after that ping; then ``MG_EV_ERROR``.
+        mqtt_packet: Bytes of one MQTT packet received; above it the connection ends with
+            reason code 0x95. ``None``: as *recv_buffer*.
+        mqtt_queue: Bytes of the MQTT messages of QoS 1 and 2 of one session that wait or
+            are not acknowledged yet; above it ``mqtt_pub()`` raises
+            :class:`~mongoose_py.Error`.
+        mqtt_inflight: Messages of QoS 1 and 2 that a client of MQTT 3.1.1 has under way,
+            sent and not acknowledged, as its server cannot announce how many it takes;
+            above it they wait.
+        mqtt_connect_timeout: Seconds an MQTT client may take from being accepted to its
+            CONNECT, and a server from our CONNECT to its CONNACK; then ``MG_EV_ERROR``.
         sntp_timeout: Seconds from an SNTP request to its answer; then ``MG_EV_ERROR``.
         wakeup_payload: Bytes of one ``wakeup()``; above it ``ValueError``.
         wakeup_queue: Bytes of all wake-ups that wait for delivery; above it ``wakeup()``
@@ -76,6 +86,10 @@ class Limits:
     ws_close_timeout: float = 5.0
     ws_idle_timeout: float = 0.0
     ws_pong_timeout: float = 20.0
+    mqtt_packet: int | None = None
+    mqtt_queue: int = 64 * 1024 * 1024
+    mqtt_inflight: int = 20
+    mqtt_connect_timeout: float = 30.0
     sntp_timeout: float = 3.0
     wakeup_payload: int = 16 * 1024 * 1024
     wakeup_queue: int = 256 * 1024 * 1024
@@ -114,6 +128,8 @@ def as_struct(limits: Limits) -> Any:
         elif value is not None:
             setattr(struct, field.name, value)
     struct.ws_message = ws_message_limit(limits)
+    if limits.mqtt_packet is None:
+        struct.mqtt_packet = limits.recv_buffer
     return struct
 
 

@@ -58,6 +58,13 @@ def log_untaken_error(number: int, message: str) -> None:
     logging.getLogger(LOGGER).warning("connection %d: %s", number, message)
 
 
+def log_warning(text: str) -> None:
+    """Log what the caller had better know, and cannot be told otherwise."""
+    import logging  # as above
+
+    logging.getLogger(LOGGER).warning("%s", text)
+
+
 def log_unusable_tls(reason: str) -> None:
     """Log that the TLS options of a listener cannot be used."""
     import logging  # as above

@@ -17,7 +17,7 @@ from operator import index
 from threading import RLock, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Callable, Literal
 
-from mongoose_py import _dispatch, websocket
+from mongoose_py import _dispatch, mqtt, websocket
 from mongoose_py._args import Data, as_bytes
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.connection import Connection
@@ -27,6 +27,13 @@ from mongoose_py.events import MG_EV_TLS_HS
 from mongoose_py.handler import Target, check_handler, event_masks
 from mongoose_py.http import header_lines, request_text
 from mongoose_py.limits import Limits, as_struct, ws_message_limit
+from mongoose_py.mqtt_session import (
+    ConnectRequest,
+    MqttClientSession,
+    MqttSession,
+    Reconnect,
+    publish_failure,
+)
 from mongoose_py.timer import Timer
 from mongoose_py.tls import server_name_of
 from mongoose_py.url import url_host, url_is_ssl, url_pass, url_port, url_uri, url_user
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 
     from mongoose_py.handler import AnyHandler
     from mongoose_py.http import Headers
+    from mongoose_py.mqtt import Properties
     from mongoose_py.tls import Tls
     from mongoose_py.tls_context import Context, Contexts
 
@@ -151,7 +159,7 @@ class Manager:
         self._gone: deque[int] = deque(maxlen=64)  # closed a moment ago, see _adopt()
         self._timers: dict[int, Timer] = {}
         self._targets: dict[int, Target] = {0: default}  # by the number C knows
-        self._target_keys: dict[tuple[int, int, int, str], Target] = {}
+        self._target_keys: dict[tuple[int, int, int, str, int], Target] = {}
         self._purge_at = _FEW_TARGETS
         self._tls_contexts: Contexts | None = None  # made when TLS is wanted
         self._tag = next(_tags)
@@ -535,19 +543,194 @@ class Manager:
             Error: If the manager is closed.
         """
         payload = as_bytes(data)
-        numbers = []
-        for conn in conns:
-            number = conn._id
-            if number:
-                if conn._mgr is not self._mgr:
-                    raise ValueError(f"{conn!r} is not of this manager")
-                numbers.append(number)
+        numbers = self._numbers(conns)
         ids = ffi.new("uint64_t[]", numbers)
         count: int = lib.mgx_ws_broadcast(self._mgr, ids, len(numbers), payload, len(payload), op)
         if count == lib.MGX_EINVAL:
             raise ValueError("op must be text (in UTF-8), binary, or a ping or pong of 125 bytes")
         self._check(count, "ws_broadcast")
         return count
+
+    # -- MQTT ---------------------------------------------------------------
+
+    def mqtt_connect(
+        self,
+        url: str,
+        handler: AnyHandler | None = None,
+        client_id: str = "",
+        username: str = "",
+        password: Data = "",
+        clean_session: bool = True,
+        keepalive: int = 60,
+        *,
+        version: int = 4,
+        will_topic: str | None = None,
+        will_message: Data = b"",
+        will_qos: int = 0,
+        will_retain: bool = False,
+        will_properties: Properties | None = None,
+        properties: Properties | None = None,
+        session_expiry: int | None = None,
+        reconnect: bool | Reconnect | None = None,
+        events: Iterable[int] | None = None,
+        tls: Tls | None = None,
+    ) -> Connection:
+        """Start to connect to the MQTT server at *url* and return the connection at once.
+
+        CONNECT is sent by itself (MQTT 5.0, section 3.1), as are pings while nothing else
+        is. ``MG_EV_MQTT_OPEN`` tells the server's answer, 0: it is open.
+        ``MG_EV_ERROR`` tells failure. What outlives the connection is its
+        ``mqtt_session``.
+
+        Args:
+            url: ``mqtt://127.0.0.1:1883``. A user and password in it are sent unless
+                *username* is given.
+            handler: ``None``: the manager's.
+            client_id: ``""``: 19 random letters and digits, and a clean session.
+            username: ``""``: none.
+            password: ``""``: none.
+            clean_session: Whether to start without what the server remembers of this
+                *client_id*. ``False`` also asks it to remember, in version 5 unless
+                *session_expiry* says for how long.
+            keepalive: Seconds, 0 to 65535: after so long without a packet the other side
+                is gone. A ping leaves after three quarters of it; 0: none does.
+            version: 4, which is MQTT 3.1.1, or 5.
+            will_topic: Where the server is to publish *will_message* when it loses us.
+            will_message: Payload of the will.
+            will_qos: 0 to 2.
+            will_retain: Whether the will is to be retained.
+            will_properties: Of version 5, by name: ``{"will_delay_interval": 30}``.
+            properties: Of version 5, for CONNECT: ``{"receive_maximum": 100}``.
+            session_expiry: Seconds the server is to keep the session without a
+                connection. Version 5.
+            reconnect: ``True`` or a :class:`Reconnect`: connect again whenever the
+                connection is lost.
+            tls: As in :meth:`connect`, for ``mqtts://``.
+            events: The only events the handler wants. Default: all; see
+                :class:`Manager`.
+
+        Raises:
+            AddressError: If *url* is malformed.
+            ValueError: If an argument is out of its range, a topic malformed, a
+                password without user (3.1.1), or something needs version 5.
+            OverflowError: If *keepalive* is not 0 to 65535.
+            SystemCallError: If the system has no descriptor left.
+            Error: If the manager is closed.
+        """
+        if not isinstance(url, str):
+            raise TypeError(f"url must be str, not {type(url).__name__}")
+        if not (reconnect is None or isinstance(reconnect, (bool, Reconnect))):
+            raise TypeError(f"reconnect must be a Reconnect, not {type(reconnect).__name__}")
+        if not username and "\0" not in url and url.partition("://")[0].lower() != "unix":
+            username, password = url_user(url), password or url_pass(url)
+        will = (will_topic, will_message, will_qos, will_retain, will_properties)
+        request = ConnectRequest(
+            version,
+            client_id,
+            username,
+            password,
+            clean_session,
+            keepalive,
+            properties,
+            session_expiry,
+            will,
+        )
+        policy = reconnect if isinstance(reconnect, Reconnect) else None
+        policy = Reconnect() if reconnect is True else policy
+        if self._closed:
+            self._check(lib.MGX_ECLOSED, "mqtt_connect")
+        session = MqttClientSession(self, url, handler, events, request, policy, tls)
+        return session._connect()
+
+    def mqtt_listen(
+        self,
+        url: str,
+        handler: AnyHandler | None = None,
+        *,
+        events: Iterable[int] | None = None,
+        reuse_port: bool = False,
+        tls: Tls | None = None,
+    ) -> Connection:
+        """Listen for MQTT clients; else as :meth:`listen`.
+
+        3.1.1 or 5.0 is what each CONNECT says. Acknowledgements of messages go by
+        themselves; CONNECT, SUBSCRIBE, UNSUBSCRIBE and PINGREQ, each an
+        ``MG_EV_MQTT_CMD``, are for the handler to answer.
+        """
+        options = {"http": lib.MGX_HTTP_OFF, "mqtt": True, "reuse_port": bool(reuse_port)}
+        doing = "listen for MQTT on"
+        return self._open(lib.mgx_listen, doing, url, handler, events, "", options, tls)
+
+    def mqtt_session(self) -> MqttSession:
+        """Return a new session, for a server to keep for one of its clients."""
+        return MqttSession(self)
+
+    def mqtt_broadcast(
+        self,
+        conns: Iterable[Connection],
+        topic: str,
+        message: Data,
+        qos: int = 0,
+        retain: bool = False,
+        *,
+        properties: Properties | None = None,
+    ) -> int:
+        """Publish one message on many connections; its packet is made once.
+
+        Left out are connections for which ``Connection.mqtt_pub()`` would raise
+        :class:`Error`, and properties on those of version 4.
+
+        Args:
+            conns: Connections of this manager.
+            topic: Without wildcards.
+            message: Payload; ``str`` goes as UTF-8.
+            qos: 0 to 2.
+            retain: Whether to mark it as retained.
+            properties: Of version 5, by name.
+
+        Returns:
+            How many took it.
+
+        Raises:
+            ValueError: If an argument is not acceptable, or a connection is another
+                manager's.
+            TypeError: If one is of the wrong type.
+            Error: If the manager is closed.
+        """
+        name = mqtt.utf8(topic, "topic")
+        payload = as_bytes(message, "message")
+        flags = mqtt.checked_qos(qos) << 1 | bool(retain)
+        block = mqtt.properties_block(properties) if properties else b""
+        numbers = self._numbers(conns)
+        count: int = lib.mgx_mqtt_pub_many(
+            self._mgr,
+            ffi.new("uint64_t[]", numbers),
+            len(numbers),
+            name,
+            len(name),
+            payload,
+            len(payload),
+            flags,
+            block,
+            len(block),
+            ffi.NULL,
+        )
+        if count == lib.MGX_EINVAL:
+            raise publish_failure(count, topic, len(payload), properties)
+        self._check(count, "mqtt_broadcast")
+        return count
+
+    def _numbers(self, conns: Iterable[Connection]) -> list[int]:
+        """Return the numbers of those that are not closed."""
+        mgr = self._mgr
+        numbers = []
+        for conn in conns:
+            number = conn._id
+            if number:
+                if conn._mgr is not mgr:
+                    raise ValueError(f"{conn!r} is not of this manager")
+                numbers.append(number)
+        return numbers
 
     def _open(
         self,
@@ -559,6 +742,7 @@ class Manager:
         host: str,
         options: dict[str, Any],
         tls: Tls | None = None,
+        session: MqttClientSession | None = None,
     ) -> Connection:
         if not isinstance(url, str):
             raise TypeError(f"url must be str, not {type(url).__name__}")
@@ -568,7 +752,7 @@ class Manager:
         name = ffi.from_buffer(server_name_of(tls))
         if context is not None:
             options.update(tls=context.number, tls_name=(name, len(name)))
-        target = self._pin(handler, events, host)
+        target = self._pin(handler, events, host, session)
         try:
             opts = ffi.new("struct mgx_open *", {"handler": target.number, **options})
             number = call(self._mgr, address, len(address), opts, err)
@@ -657,30 +841,45 @@ class Manager:
             conn = self._conns.pop(number, None)
             if conn is not None:
                 conn._id = 0
+        if conn is not None and conn._mqtt is not None:
+            conn._mqtt._lost(conn)
 
     # -- handlers -----------------------------------------------------------
 
     def _pin(
-        self, handler: AnyHandler | None, events: Iterable[int] | None, host: str = ""
+        self,
+        handler: AnyHandler | None,
+        events: Iterable[int] | None,
+        host: str = "",
+        session: MqttClientSession | None = None,
     ) -> Target:
         """Return what stands for *handler*, safe from purges until ``pins`` is lowered."""
         check_handler(handler)
         with self._lock:
-            if handler is None and events is None and not host:
-                target = self._targets[0]
-            else:
+            target = self._targets[0]
+            if handler is not None or events is not None:
                 used = self._handler if handler is None else handler
-                target = self._target(handler, event_masks(used, events), host)
+                target = self._target(handler, event_masks(used, events), host, session)
+            elif host or session is not None:
+                masks = target.mask, target.accepted_mask
+                target = self._target(None, masks, host, session)
             target.pins += 1
             return target
 
-    def _target(self, handler: AnyHandler | None, masks: tuple[int, int], host: str) -> Target:
-        key = (id(handler), *masks, host)  # the id stays taken: the target keeps the handler
+    def _target(
+        self,
+        handler: AnyHandler | None,
+        masks: tuple[int, int],
+        host: str,
+        session: MqttClientSession | None,
+    ) -> Target:
+        # The ids stay taken: the target keeps what they are of.
+        key = (id(handler), *masks, host, id(session))
         target = self._target_keys.get(key)
         if target is None:
             if len(self._targets) >= self._purge_at:
                 self._purge_targets()
-            target = Target(handler, self._handler, masks, host)
+            target = Target(handler, self._handler, masks, host, session)
             target.number = lib.mgx_handler_add(self._mgr, *masks)
             self._check(target.number, "Failed to add a handler")
             self._targets[target.number] = target

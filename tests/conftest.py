@@ -235,6 +235,17 @@ class Recorder:
         return lambda: len(self.data(ev)) >= count
 
 
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a running mosquitto, somebody else's MQTT broker."""
+    from mqttpeers import MOSQUITTO, NO_MOSQUITTO, Mosquitto
+
+    if MOSQUITTO is None:
+        pytest.skip(NO_MOSQUITTO)
+    with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as broker:
+        yield broker
+
+
 @pytest.fixture
 def sockets() -> Iterator[Callable[[socket.socket], socket.socket]]:
     """Return a function that has a socket closed when the test is over."""

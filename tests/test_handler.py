@@ -10,7 +10,7 @@ import weakref
 from typing import Any, Callable
 
 import pytest
-from conftest import Recorder, dial, exchange, pump, receive_all, turns
+from conftest import Recorder, dial, exchange, pump, receive_all, turns, url_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +43,20 @@ def hello(conn: Connection, ev: int, data: Any) -> None:
 
 
 # -- which handler ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "http", "mqtt"])
+def test_the_managers_events_hold_for_what_it_connects(
+    make_manager: Callable[..., Manager], scheme: str
+) -> None:
+    recorder = Recorder()
+    manager = make_manager(recorder, events=[MG_EV_CLOSE])
+    url = url_of(manager.listen("tcp://127.0.0.1:0", lambda *_: None), scheme)
+    conn = manager.mqtt_connect(url) if scheme == "mqtt" else manager.connect(url)
+    turns(manager, 5)
+    conn.close()
+    pump(manager, recorder.saw(MG_EV_CLOSE))
+    assert recorder.names(conn) == ["CLOSE"]
 
 
 def test_events_without_a_handler_are_dropped_and_the_connection_lives(

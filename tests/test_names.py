@@ -17,6 +17,11 @@ from mongoose_py import (
     Handler,
     HttpMessage,
     Manager,
+    MqttClientSession,
+    MqttMessage,
+    MqttSession,
+    MqttWill,
+    Reconnect,
     Rpc,
     RpcReq,
     SntpResult,
@@ -32,8 +37,9 @@ EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_
     WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
-    Resolver Rpc RpcReq SntpResult SystemCallError Timer TlsCertificate
-    TlsInfo TlsOpts WsMessage"""
+    MqttClientSession MqttMessage MqttSession MqttWill Reconnect Resolver Rpc RpcReq SntpResult
+    SystemCallError Timer TlsCertificate TlsInfo TlsOpts WsMessage"""
+MQTT_TYPES = "BINARY_DATA BYTE INT SHORT STRING STRING_PAIR VARIABLE_INT"
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
     "base64_decode": "data",
@@ -51,6 +57,7 @@ FUNCTIONS = {
     "log_get": "",
     "log_set": "level",
     "match": "s, pattern",
+    "mqtt_match": "topic_filter, topic",
     "md5": "data",
     "millis": "",
     "random_bytes": "n",
@@ -76,6 +83,11 @@ METHODS: dict[type, dict[str, str]] = {
         "http_connect": "url, handler=None",
         "http_listen": "url, handler=None",
         "listen": "url, handler=None",
+        "mqtt_broadcast": "conns, topic, message, qos=0, retain=False",
+        "mqtt_connect": """url, handler=None, client_id='', username='', password='',
+            clean_session=True, keepalive=60""",
+        "mqtt_listen": "url, handler=None",
+        "mqtt_session": "",
         "next_timeout": "",
         "poll": "timeout_ms=0",
         "run": "poll_ms=100",
@@ -93,6 +105,16 @@ METHODS: dict[type, dict[str, str]] = {
         "http_basic_auth": "username, password",
         "http_chunk": "data",
         "http_sse": "event_type, data",
+        "mqtt_auth": "reason=0x18, properties=None",
+        "mqtt_connack": "code=0, session_present=False, properties=None",
+        "mqtt_disconnect": "reason=0, properties=None",
+        "mqtt_ping": "",
+        "mqtt_pong": "",
+        "mqtt_pub": "topic, message, qos=0, retain=False",
+        "mqtt_sub": "topic, qos=0",
+        "mqtt_suback": "packet_id, codes, properties=None",
+        "mqtt_unsub": "topic",
+        "mqtt_unsuback": "packet_id, codes=(), properties=None",
         "pause": "",
         "recv_consume": "n",
         "recv_data": "length=-1",
@@ -126,6 +148,24 @@ METHODS: dict[type, dict[str, str]] = {
         "status": "",
         "ws_subprotocols": "",
     },
+    MqttMessage: {"properties": "", "properties_by_name": ""},
+    MqttWill: {
+        "__init__": "topic, message, qos, retain, block",
+        "properties": "",
+        "properties_by_name": "",
+    },
+    MqttSession: {
+        "__init__": "manager",
+        "close": "",
+        "mqtt_pub": "topic, message, qos=1, retain=False",
+    },
+    MqttClientSession: {
+        "close": "",
+        "mqtt_pub": "topic, message, qos=1, retain=False",
+        "mqtt_sub": "topic, qos=0",
+        "mqtt_unsub": "topic",
+    },
+    Reconnect: {"__init__": "min_delay=1.0, max_delay=60.0"},
     Rpc: {"__init__": "", "add": "method, handler", "process": "frame"},
     RpcReq: {"err": "code, message", "ok": "result_json"},
     Timer: {"cancel": ""},
@@ -138,6 +178,9 @@ METHODS: dict[type, dict[str, str]] = {
         "on_error": "conn, message",
         "on_http": "conn, message",
         "on_http_headers": "conn, message",
+        "on_mqtt_command": "conn, message",
+        "on_mqtt_message": "conn, message",
+        "on_mqtt_open": "conn, code",
         "on_open": "conn",
         "on_poll": "conn",
         "on_read": "conn, data",
@@ -153,6 +196,18 @@ METHODS: dict[type, dict[str, str]] = {
 }
 KEYWORDS: dict[tuple[type, str], str] = {
     (Manager, "__init__"): "events limits on_exception poller answer_500 send_date resolver",
+    (Manager, "mqtt_broadcast"): "properties",
+    (Manager, "mqtt_connect"): """version will_topic will_message will_qos will_retain
+        will_properties properties session_expiry reconnect events tls""",
+    (Manager, "mqtt_listen"): "events reuse_port tls",
+    (Connection, "mqtt_connack"): "session",
+    (Connection, "mqtt_pub"): "properties",
+    (Connection, "mqtt_sub"): "no_local retain_as_published retain_handling properties",
+    (Connection, "mqtt_unsub"): "properties",
+    (MqttSession, "mqtt_pub"): "properties",
+    (MqttClientSession, "mqtt_pub"): "properties",
+    (MqttClientSession, "mqtt_sub"): "no_local retain_as_published retain_handling properties",
+    (MqttClientSession, "mqtt_unsub"): "properties",
     (Manager, "connect"): "http events tls",
     (Manager, "http_connect"): "events tls",
     (Manager, "http_listen"): "events reuse_port tls",
@@ -170,9 +225,16 @@ KEYWORDS: dict[tuple[type, str], str] = {
 }
 PROPERTIES: dict[type, str] = {
     Manager: "connections wakeup_id",
-    Connection: """handler id is_client is_closing is_draining is_full is_listening is_readable
-        is_tls is_udp is_websocket is_writable local_addr recv_len recv_size remote_addr
-        send_len send_size sntp_result userdata""",
+    Connection: """handler id is_client is_closing is_draining is_full is_listening is_mqtt
+        is_readable is_tls is_udp is_websocket is_writable local_addr mqtt_session recv_len
+        recv_size remote_addr send_len send_size sntp_result userdata""",
+    MqttMessage: """ack clean_session client_id cmd data dup id keepalive password qos raw
+        reason_codes retain session_present subscriptions text topic topics username version
+        will""",
+    MqttWill: "message qos retain topic",
+    MqttSession: "connection pending pending_bytes state",
+    MqttClientSession: "client_id connection next_attempt pending pending_bytes state",
+    Reconnect: "max_delay min_delay",
     HttpMessage: "body_bytes body_text method proto query uri",
     Rpc: "methods",
     RpcReq: "frame is_notification method params",
@@ -208,6 +270,7 @@ def by_keyword(function: Any) -> dict[str, Any]:
 def test_all_is_exactly_the_public_names() -> None:
     names = [f"MG_EV_{name}" for name in EVENTS.split()]
     names += [f"MG_LL_{name}" for name in LEVELS.split()]
+    names += [f"MQTT_PROP_TYPE_{name}" for name in MQTT_TYPES.split()]
     names += [f"WEBSOCKET_OP_{name}" for name in OPCODES.split()]
     names += [*CLASSES.split(), *FUNCTIONS, "__version__"]
     assert sorted(mongoose_py.__all__) == sorted(names)
@@ -239,7 +302,22 @@ def test_methods_have_their_signature(cls: type, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cls", [Manager, Connection, HttpMessage, Rpc, RpcReq, SntpResult, Timer, Handler]
+    "cls",
+    [
+        Manager,
+        Connection,
+        HttpMessage,
+        MqttMessage,
+        MqttWill,
+        MqttSession,
+        MqttClientSession,
+        Reconnect,
+        Rpc,
+        RpcReq,
+        SntpResult,
+        Timer,
+        Handler,
+    ],
 )
 def test_classes_have_no_other_public_members(cls: type) -> None:
     documented = {*METHODS.get(cls, ()), *PROPERTIES.get(cls, "").split()} - {"__init__"}

@@ -1,4 +1,4 @@
-/* mongoose.h: one event loop that speaks TCP, UDP, TLS, HTTP, WebSocket and SNTP.
+/* mongoose.h: one event loop that speaks TCP, UDP, TLS, HTTP, WebSocket, MQTT and SNTP.
  *
  * An independent implementation of the part of the documented Mongoose 7.x C
  * API that a language binding needs (README.md says what that leaves out).
@@ -51,7 +51,8 @@ enum {
   MGX_EANSWERED = -9,  /* the request was answered already, or none awaits an answer */
   MGX_ELENGTH = -10,   /* more body than the Content-Length that was announced */
   MGX_EKIND = -11,     /* not for this kind of connection */
-  MGX_ENOTLS = -12     /* no TLS library is open */
+  MGX_ENOTLS = -12,    /* no TLS library is open */
+  MGX_EPEER = -13      /* the peer has announced that it does not take this */
 };
 
 /* Why mgx_listen() and mgx_connect() failed, and mgx_send() on UDP. */
@@ -78,9 +79,9 @@ enum {
   MG_EV_WS_OPEN,   /* handshake done: the request on servers, the response on clients */
   MG_EV_WS_MSG,    /* a whole text or binary message */
   MG_EV_WS_CTL,    /* close, ping or pong */
-  MG_EV_MQTT_CMD,
-  MG_EV_MQTT_MSG,
-  MG_EV_MQTT_OPEN,
+  MG_EV_MQTT_CMD,  /* every MQTT packet, behind its own event if it has one */
+  MG_EV_MQTT_MSG,  /* a PUBLISH */
+  MG_EV_MQTT_OPEN, /* on clients: a CONNACK; unless its code is 0 MG_EV_CLOSE follows */
   MG_EV_SNTP_TIME, /* an SNTP server has answered */
   MG_EV_WAKEUP, /* data: payload of mg_wakeup() */
   MG_EV_MDNS_REQ,   /* reserved, never fired */
@@ -116,6 +117,24 @@ struct mgx_http_event {
   struct mg_http_message *msg;
   const char *head, *body;
   size_t head_len, body_len;
+};
+
+/* A packet of MQTT 3.1.1 or 5.0, looked through and found well-formed. Borrowed: every
+ * pointer dies when the callback returns. Parts that a packet has not are empty. */
+struct mgx_mqtt_event {
+  const char *topic; /* PUBLISH; an alias was replaced by what it stands for */
+  const char *data;  /* PUBLISH: the payload; SUBSCRIBE, UNSUBSCRIBE: the filters, as they
+                        are in the packet; SUBACK, UNSUBACK: the reason codes */
+  const char *props; /* the properties, without their length: mg_mqtt_next_prop() */
+  const char *packet; /* all of it, fixed header included */
+  size_t topic_len, data_len, props_len, packet_len;
+  uint16_t id;     /* packet identifier, or 0 */
+  uint8_t cmd;     /* MQTT_CMD_... */
+  uint8_t first;   /* first byte: 8 DUP, 6 QoS, 1 RETAIN */
+  uint8_t ack;     /* CONNACK: its code; else the (first) reason code, 0 when it has none */
+  uint8_t version; /* 4 (3.1.1) or 5; in a CONNECT of another version what that says */
+  bool session_present; /* CONNACK */
+  bool wanted;     /* in the handler's mask; see on_mqtt */
 };
 
 /* What an SNTP server's answer says, RFC 5905 section 8. */
@@ -182,6 +201,9 @@ struct mgx_callbacks {
    * the (first) frame: FIN 0x80, RSV1 0x40 when compressed, opcode below. Text is
    * UTF-8 unless compressed; a close frame is well-formed. */
   void (*on_ws)(uint32_t tag, uint64_t conn, int ev, int first, const char *data, size_t len);
+  /* MG_EV_MQTT_OPEN, MG_EV_MQTT_MSG, MG_EV_MQTT_CMD. On clients MG_EV_MQTT_OPEN and the
+   * MG_EV_MQTT_CMD of a SUBACK and an UNSUBACK come always, wanted or not. */
+  void (*on_mqtt)(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event);
   /* A TLS client asks a server, whose context has ask_name set, for a name that the
    * context has no entry for: the number of the context to go on with, 0: as it is,
    * < 0: refuse. NULL: always 0. */
@@ -232,6 +254,13 @@ struct mgx_limits {
   uint64_t ws_close_timeout_ms; /* 5000: from our close frame to the end of the connection */
   uint64_t ws_idle_timeout_ms;  /* 0: of silence on a WebSocket before a ping is sent */
   uint64_t ws_pong_timeout_ms;  /* 20000: of silence after that ping; then MG_EV_ERROR */
+  uint64_t mqtt_packet;       /* 3 MiB: one MQTT packet received; then it is failed with 0x95 */
+  uint64_t mqtt_queue;        /* 64 MiB: messages of QoS 1 and 2 that wait or are not yet
+                                 acknowledged, per MQTT session; then MGX_ELIMIT */
+  uint64_t mqtt_inflight;     /* 20: messages of QoS 1 and 2 that a 3.1.1 client has under way,
+                                 for its server cannot announce how many it takes */
+  uint64_t mqtt_connect_timeout_ms; /* 30000: from accept to CONNECT, from our CONNECT to
+                                       CONNACK; then MG_EV_ERROR */
   uint64_t sntp_timeout_ms;     /* 3000: from an SNTP request to its answer; then MG_EV_ERROR */
   uint64_t wakeup_payload;       /* 16 MiB: one wake-up; then MGX_ELIMIT */
   uint64_t wakeup_queue;         /* 256 MiB: all waiting wake-ups; then MGX_ELIMIT */
@@ -276,8 +305,10 @@ size_t mgx_mgr_conns(struct mg_mgr *mgr, uint64_t *ids, size_t cap);
 /* Send `Date` in the answers of the HTTP server (default true). */
 void mgx_mgr_set_date(struct mg_mgr *mgr, bool on);
 
-/* Beside the events in a mask: MG_EV_READ comes only where it carries data. */
-enum { MGX_READ_WITH_DATA_SHIFT = 31 };
+enum { /* beside the events in a mask */
+  MGX_MQTT_NO_PUBLISH_CMD_SHIFT = 30, /* a PUBLISH gives MG_EV_MQTT_MSG only */
+  MGX_READ_WITH_DATA_SHIFT = 31       /* MG_EV_READ comes only where it carries data */
+};
 
 /* Handlers: what the binding calls a handler is a number and two event masks
  * (bit 1 << MG_EV_...) to the core: one for the connections it is set on, one
@@ -305,11 +336,25 @@ struct mgx_ws_request {
   bool deflate;            /* it offers permessage-deflate, RFC 7692 */
 };
 
+/* An MQTT client's CONNECT. Sent as soon as it is connected. */
+struct mgx_mqtt_connect {
+  uint64_t session;  /* of mgx_mqtt_session_new(); 0: one that ends with the connection */
+  struct mg_str client_id, user, pass, props;
+  struct mg_str will_topic, will_data, will_props;
+  bool has_user, has_pass, has_will, will_retain;
+  bool clean;        /* clean session (3.1.1), clean start (5.0) */
+  uint8_t will_qos;  /* 0..2 */
+  uint8_t version;   /* 4: MQTT 3.1.1, 5: MQTT 5.0 */
+  uint16_t keepalive; /* seconds; 0: off. By itself a PINGREQ leaves after three quarters of it */
+};
+
 struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
   int handler;       /* number of mgx_handler_add(), 0 the default one */
   int http;          /* MGX_HTTP_... */
   bool reuse_port;   /* listeners: SO_REUSEPORT */
   const struct mgx_ws_request *ws; /* clients: become a WebSocket; else NULL */
+  bool mqtt;         /* listeners: what they accept speaks MQTT, whatever `http` says */
+  const struct mgx_mqtt_connect *mqtt_connect; /* clients: speak MQTT; else NULL */
   int tls;                 /* context of mgx_tls_new() for a TLS URL; 0: mgx_tls_init() is to
                               follow, in MG_EV_ACCEPT or MG_EV_CONNECT at the latest */
   struct mg_str tls_name;  /* clients: as in mgx_tls_init() */
@@ -318,7 +363,9 @@ struct mgx_open {    /* options of mgx_listen() and mgx_connect() */
 
 /* Listen at / connect to url. The number of the connection (> 0), or a
  * negative error with *err filled: MGX_EADDR, MGX_ESYSTEM, MGX_ENOMEM,
- * MGX_ECLOSED. A connect that fails later tells by MG_EV_ERROR. */
+ * MGX_ECLOSED; of an mqtt_connect also MGX_EINVAL (what is wrong is in err->text) and
+ * MGX_EBUSY (another connection has the session). A connect that fails later tells by
+ * MG_EV_ERROR. */
 int64_t mgx_listen(struct mg_mgr *mgr, const char *url, size_t len, const struct mgx_open *opts,
                    struct mgx_error *err);
 int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struct mgx_open *opts,
@@ -337,7 +384,8 @@ enum { /* bits of struct mgx_conn_info.flags */
   MGX_IS_FULL = 1 << 9, /* reading stopped: paused, or the buffer is full */
   MGX_IS_DRAINING = 1 << 10,
   MGX_IS_HTTP = 1 << 11,
-  MGX_IS_CONNECTING = 1 << 12
+  MGX_IS_CONNECTING = 1 << 12,
+  MGX_IS_MQTT = 1 << 13
 };
 
 struct mgx_conn_info {
@@ -530,6 +578,158 @@ int64_t mgx_ws_broadcast(struct mg_mgr *mgr, const uint64_t *conns, size_t count
 /* The payload is unacceptable: send a close frame with this status, raise MG_EV_ERROR
  * with this text, close. MGX_EKIND, MGX_EINVAL (a code that may not be sent). */
 int mgx_ws_fail(struct mg_mgr *mgr, uint64_t conn, int code, const char *why, size_t len);
+
+/* ---- MQTT: OASIS MQTT 3.1.1 and 5.0 -------------------------------------- */
+
+enum { /* packet types */
+  MQTT_CMD_CONNECT = 1,
+  MQTT_CMD_CONNACK = 2,
+  MQTT_CMD_PUBLISH = 3,
+  MQTT_CMD_PUBACK = 4,
+  MQTT_CMD_PUBREC = 5,
+  MQTT_CMD_PUBREL = 6,
+  MQTT_CMD_PUBCOMP = 7,
+  MQTT_CMD_SUBSCRIBE = 8,
+  MQTT_CMD_SUBACK = 9,
+  MQTT_CMD_UNSUBSCRIBE = 10,
+  MQTT_CMD_UNSUBACK = 11,
+  MQTT_CMD_PINGREQ = 12,
+  MQTT_CMD_PINGRESP = 13,
+  MQTT_CMD_DISCONNECT = 14,
+  MQTT_CMD_AUTH = 15
+};
+
+enum { /* how a property is written */
+  MQTT_PROP_TYPE_BYTE,
+  MQTT_PROP_TYPE_STRING,
+  MQTT_PROP_TYPE_STRING_PAIR,
+  MQTT_PROP_TYPE_BINARY_DATA,
+  MQTT_PROP_TYPE_VARIABLE_INT,
+  MQTT_PROP_TYPE_INT,
+  MQTT_PROP_TYPE_SHORT
+};
+
+/* The core answers by itself what needs no thought: PUBACK, PUBREC, PUBREL, PUBCOMP; it
+ * sends PINGREQ on clients and closes when the keep-alive is over; it delivers a message
+ * of QoS 2 once. What is left to the handler of a server connection: to answer CONNECT,
+ * SUBSCRIBE, UNSUBSCRIBE, PINGREQ and AUTH. Packets that come behind a CONNECT are
+ * delivered before that is answered: mgx_pause() holds them back. Whatever breaks the
+ * protocol ends the connection: a DISCONNECT (or CONNACK) with the reason code where the
+ * version has one, MG_EV_ERROR, MG_EV_CLOSE.
+ *
+ * `props` are properties as they stand in a packet, without their length, checked here
+ * (section 2.2.2: which one belongs where, its range, how often): MGX_EINVAL. On a
+ * connection of version 4 there are none: MGX_EINVAL unless props_len is 0.
+ *
+ * All of these: MGX_EKIND: not an MQTT connection, or not one of this side; MGX_ECLOSED,
+ * also behind a DISCONNECT; MGX_EINVAL; MGX_ELIMIT; MGX_ENOMEM; MGX_EPEER: too large, a
+ * QoS or a RETAIN that the peer has ruled out. On an error nothing was sent. */
+
+/* Publish. `flags` as in the packet: QoS << 1 | RETAIN. The packet identifier, 0 for QoS
+ * 0. A message of QoS 1 or 2 waits in the session while the peer's receive maximum (or
+ * what is unsent) stands against it. Before CONNACK: 3.1.1 clients send at once as long
+ * as the session is new, all others keep it until then. MGX_ESTATE: on a server
+ * connection before its CONNACK. */
+int mgx_mqtt_pub(struct mg_mgr *mgr, uint64_t conn, const char *topic, size_t topic_len,
+                 const char *data, size_t len, unsigned flags, const char *props,
+                 size_t props_len);
+/* Publish the same to many. How many took it: those that mgx_mqtt_pub() would refuse are
+ * left out. Properties are left out where the version has none. ids, unless NULL, gets
+ * what mgx_mqtt_pub() returns for each. MGX_EINVAL as there, MGX_ECLOSED. */
+int64_t mgx_mqtt_pub_many(struct mg_mgr *mgr, const uint64_t *conns, size_t count,
+                          const char *topic, size_t topic_len, const char *data, size_t len,
+                          unsigned flags, const char *props, size_t props_len, int *ids);
+/* Subscribe and unsubscribe, on clients. `filters` is the payload of the packet: for each
+ * filter its length in two bytes, the filter, and to subscribe its options byte. The
+ * packet identifier. */
+int mgx_mqtt_sub(struct mg_mgr *mgr, uint64_t conn, const char *filters, size_t len,
+                 const char *props, size_t props_len);
+int mgx_mqtt_unsub(struct mg_mgr *mgr, uint64_t conn, const char *filters, size_t len,
+                   const char *props, size_t props_len);
+/* PINGREQ, on clients. */
+int mgx_mqtt_ping(struct mg_mgr *mgr, uint64_t conn);
+/* PINGRESP, on servers. */
+int mgx_mqtt_pong(struct mg_mgr *mgr, uint64_t conn);
+/* Send DISCONNECT, then close once everything has left. 3.1.1 has neither reason nor
+ * properties, and its servers just close. */
+int mgx_mqtt_disconnect(struct mg_mgr *mgr, uint64_t conn, int reason, const char *props,
+                        size_t props_len);
+/* AUTH, version 5, both sides. */
+int mgx_mqtt_auth(struct mg_mgr *mgr, uint64_t conn, int reason, const char *props,
+                  size_t props_len);
+/* Answer a CONNECT; a code other than 0 closes. `session`, unless 0: the connection goes
+ * on with it; with `present` what is left in it is sent, without it is forgotten. It is
+ * taken away from a connection that still has it, which is told (0x8e) and closed.
+ * MGX_ESTATE: no CONNECT awaits an answer. */
+int mgx_mqtt_connack(struct mg_mgr *mgr, uint64_t conn, int code, bool present,
+                     const char *props, size_t props_len, uint64_t session);
+/* Answer a SUBSCRIBE or UNSUBSCRIBE (cmd MQTT_CMD_SUBACK or MQTT_CMD_UNSUBACK): one code
+ * for each filter, in order. An UNSUBACK of 3.1.1 has none: they are left out. */
+int mgx_mqtt_suback(struct mg_mgr *mgr, uint64_t conn, int cmd, uint16_t id, const char *codes,
+                    size_t count, const char *props, size_t props_len);
+
+struct mgx_mqtt_info { /* of a connection */
+  uint8_t version;     /* 0: no CONNECT yet */
+  bool is_open;        /* CONNACK with code 0 has come, or was sent */
+  uint16_t keepalive;  /* seconds, as agreed */
+  uint16_t receive_maximum; /* what the peer has announced (or limits.mqtt_inflight) ... */
+  uint16_t topic_alias_maximum;
+  uint8_t maximum_qos;
+  bool retain_available;
+  uint32_t maximum_packet_size; /* 0: no maximum */
+  uint64_t session;    /* 0: its own */
+  uint64_t pending;    /* messages of QoS 1 and 2 not yet acknowledged */
+  uint64_t waiting;    /* ... of these not yet sent on this connection */
+};
+int mgx_mqtt_conn_info(struct mg_mgr *mgr, uint64_t conn, struct mgx_mqtt_info *info);
+
+/* Sessions: what one end knows of its messages of QoS 1 and 2, and what outlives a
+ * connection. When a connection ends its session stays; the next one that gets it sends
+ * again, in order, what was not acknowledged if the peer has kept the session too
+ * (session present), else as new messages. So nothing is lost, and a message of QoS 2
+ * comes once as long as the peer keeps the session. */
+
+/* A session's number (> 0, never used twice), MGX_ENOMEM, MGX_ECLOSED. */
+int64_t mgx_mqtt_session_new(struct mg_mgr *mgr);
+/* Forget it, as soon as no connection has it. 0; MGX_ECLOSED: there is none. */
+int mgx_mqtt_session_free(struct mg_mgr *mgr, uint64_t session);
+/* Publish on the connection that has the session; without one keep it for the next.
+ * MGX_ESTATE: QoS 0, which is not kept. MGX_ECLOSED: there is no such session. */
+int mgx_mqtt_session_pub(struct mg_mgr *mgr, uint64_t session, const char *topic,
+                         size_t topic_len, const char *data, size_t len, unsigned flags,
+                         const char *props, size_t props_len);
+struct mgx_mqtt_session_info {
+  uint64_t conn;    /* that has it, or 0 */
+  uint64_t pending; /* messages not yet acknowledged */
+  uint64_t bytes;   /* what of limits.mqtt_queue they use */
+};
+int mgx_mqtt_session_info(struct mg_mgr *mgr, uint64_t session,
+                          struct mgx_mqtt_session_info *info);
+
+/* Without a manager, any thread: */
+
+/* Does the filter take the topic? Section 4.7: + # $ and $share/name/. A malformed one
+ * takes nothing. */
+bool mgx_mqtt_match(const char *filter, size_t filter_len, const char *topic, size_t topic_len);
+/* May this be published to / subscribed to? Sections 1.5.4, 4.7, 4.8.2. */
+bool mgx_mqtt_topic_ok(const char *topic, size_t len);
+bool mgx_mqtt_filter_ok(const char *filter, size_t len);
+
+struct mg_mqtt_prop {
+  uint8_t id, type;       /* type: MQTT_PROP_TYPE_... */
+  uint32_t iv;            /* numbers */
+  struct mg_str key, val; /* val: strings, bytes; key too: pairs */
+};
+/* The property at offset ofs (0, then what was returned). The next offset; 0 when none is
+ * left, or what follows is no property. */
+size_t mg_mqtt_next_prop(const char *props, size_t len, size_t ofs, struct mg_mqtt_prop *prop);
+/* The filter at offset ofs of the data of a SUBSCRIBE (*options: its options byte) or,
+ * options NULL, of an UNSUBSCRIBE. The next offset; 0 when none is left. */
+size_t mg_mqtt_next_filter(const char *data, size_t len, size_t ofs, struct mg_str *filter,
+                           uint8_t *options);
+/* The fields of a whole CONNECT packet; the views aim into it. MGX_EINVAL: it is not one,
+ * or not of version 4 or 5. */
+int mgx_mqtt_connect_fields(const char *packet, size_t len, struct mgx_mqtt_connect *fields);
 
 /* ---- TLS: RFC 8446 (1.3), RFC 5246 (1.2) ------------------------------- */
 

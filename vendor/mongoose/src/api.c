@@ -31,6 +31,7 @@ static uint32_t conn_flags(const struct mg_connection *c) {
   if (c->is_draining) flags |= MGX_IS_DRAINING;
   if (c->proto == &mg__proto_http || c->accept_http) flags |= MGX_IS_HTTP;
   if (c->is_connecting) flags |= MGX_IS_CONNECTING;
+  if (c->proto == &mg__proto_mqtt || c->accept_mqtt) flags |= MGX_IS_MQTT;
   return flags;
 }
 

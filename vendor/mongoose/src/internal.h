@@ -345,6 +345,7 @@ struct mg_connection {
   size_t kept;                  /* recv[0..kept) was seen by the handler and kept */
   unsigned busy;                /* on somebody's stack: not to be freed */
   bool accept_http; /* listener: accepted connections speak HTTP */
+  bool accept_mqtt; /* ... or MQTT */
   bool is_listening, is_client, is_accepted, is_connecting, is_tls, is_udp, is_unix, is_websocket;
   bool is_tls_url;   /* its URL says so: never plain text */
   bool has_read;     /* some bytes of the peer have come: it was spoken with */
@@ -399,6 +400,8 @@ struct mg_mgr {
   struct mg_link lingering; /* connections the user has seen the end of */
   unsigned emitting;        /* callbacks that run right now, on whatever thread */
   struct mg_idmap by_id, timers_by_id;
+  struct mg_idmap mqtt_sessions; /* mqtt_session.c; they outlive connections */
+  uint64_t next_mqtt_session;
   uint64_t nextid, next_timer, next_seq;
   size_t num_conns; /* lingering ones included */
   struct mg_heap deadlines, timers;
@@ -540,6 +543,7 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
                            const struct mgx_http_event *events, size_t count);
 bool mg__emit_ws_open(struct mg_connection *c, const struct mgx_http_event *event);
 bool mg__emit_ws(struct mg_connection *c, int ev, int first, const char *data, size_t len);
+bool mg__emit_mqtt(struct mg_connection *c, int ev, const struct mgx_mqtt_event *event);
 int mg__emit_tls_name(struct mg_connection *c, const char *name, size_t len);
 void mg__emit_tls_step(struct mg_connection *c, struct mgx_tls_step *step);
 bool mg__emit_sntp(struct mg_connection *c, const struct mgx_sntp_result *result);
@@ -729,6 +733,17 @@ void mg__ws_run_posted(struct mg_mgr *mgr);
 /* Make c, a client without a protocol, a WebSocket: its request is queued. false:
  * OOM; c is to be freed. */
 bool mg__ws_begin(struct mg_connection *c, const struct mgx_ws_request *request);
+
+/* mqtt_open.c, mqtt.c, mqtt_session.c */
+extern const struct mg_proto mg__proto_mqtt;
+/* Make c, which has no protocol, speak MQTT; false: OOM. */
+bool mg__mqtt_attach(struct mg_connection *c);
+/* Make c, a client without a protocol, one of MQTT: its CONNECT is queued. 0; MGX_ENOMEM,
+ * MGX_EBUSY, MGX_ECLOSED (no such session): c is to be freed. */
+int mg__mqtt_begin(struct mg_connection *c, const struct mgx_mqtt_connect *connect);
+/* Is this a CONNECT that may be sent? NULL, or what is wrong with it. */
+const char *mg__mqtt_connect_wrong(const struct mgx_mqtt_connect *connect);
+void mg__mqtt_sessions_free(struct mg_mgr *mgr);
 
 /* sntp.c */
 extern const struct mg_proto mg__proto_sntp;

@@ -210,7 +210,8 @@ static void accepted(struct mg_connection *listener, int fd, const struct mg_soc
   c->is_tls_url = listener->is_tls_url;
   mg__conn_set_handler(c, listener->handler);
   if ((c->is_tls && mg__tls_inherit(c, listener) != MGX_OK) ||
-      (listener->accept_http && !mg__http_attach(c))) {
+      (listener->accept_http && !mg__http_attach(c)) ||
+      (listener->accept_mqtt && !mg__mqtt_attach(c))) {
     mg__conn_free(c);
     return;
   }

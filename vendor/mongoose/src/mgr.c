@@ -89,6 +89,12 @@ size_t mg__emit_http_batch(struct mg_mgr *mgr, struct mg_connection *const *c, c
   return done;
 }
 
+bool mg__emit_mqtt(struct mg_connection *c, int ev, const struct mgx_mqtt_event *event) {
+  emit_begin(c);
+  c->mgr->cb->on_mqtt(c->mgr->tag, c->id, ev, event);
+  return emit_end(c);
+}
+
 int mg__emit_tls_name(struct mg_connection *c, const char *name, size_t len) {
   int answer;
   emit_begin(c);
@@ -320,6 +326,10 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .ws_message = 3 * 1024 * 1024,
       .ws_close_timeout_ms = 5000,
       .ws_pong_timeout_ms = 20000,
+      .mqtt_packet = 3 * 1024 * 1024,
+      .mqtt_queue = 64 * 1024 * 1024,
+      .mqtt_inflight = 20,
+      .mqtt_connect_timeout_ms = 30000,
       .sntp_timeout_ms = 3000,
       .dns_timeout_ms = 3000,
       .dns_queries = 32,
@@ -413,6 +423,7 @@ static void mgr_release(struct mg_mgr *mgr) {
   mg__heap_free(&mgr->alarms);
   mg__idmap_free(&mgr->watches);
   mg__idmap_free(&mgr->by_id);
+  mg__mqtt_sessions_free(mgr);
   mg__pool_free(&mgr->pool);
   mg__free(mgr->http_scratch);
   mgr->http_scratch = NULL;

@@ -142,7 +142,8 @@ static int64_t listen_locked(struct mg_mgr *mgr, const struct target *t,
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
   c->is_tls = c->is_tls_url = t->url.is_tls;
-  c->accept_http = t->is_http;
+  c->accept_http = t->is_http && !opts->mqtt;
+  c->accept_mqtt = opts->mqtt;
   c->loc.len = sizeof(c->loc.u);
   if (t->is_unix)
     c->loc = t->addr; /* as given: the system may hand back a shortened form */
@@ -171,6 +172,8 @@ int64_t mgx_listen(struct mg_mgr *mgr, const char *url, size_t len, const struct
                    struct mgx_error *err) {
   struct target t;
   int64_t result = target_parse(url, len, opts->http, &t, err);
+  if (result == MGX_OK && t.is_udp && opts->mqtt)
+    result = refuse(err, MGX_EADDR, 0, "MQTT runs over TCP");
   if (result == MGX_OK && t.addr.len == 0)
     result = refuse(err, MGX_EADDR, 0,
                     "the host to listen at is a numeric address, localhost, or nothing");
@@ -261,11 +264,19 @@ static bool attach_protocol(struct mg_connection *c, const struct target *t,
   return !t->is_http || mg__http_attach(c);
 }
 
+/* What c needs before it connects: 0 or MGX_E..., and c is to be freed. */
+static int prepare(struct mg_connection *c, const struct target *t, const struct mgx_open *opts) {
+  if (t->addr.len == 0 && !mg__dial_new(c, t->url.host, (uint16_t) t->url.port)) return MGX_ENOMEM;
+  if (!attach_tls(c, t, opts)) return MGX_ENOMEM;
+  if (opts->mqtt_connect != NULL) return mg__mqtt_begin(c, opts->mqtt_connect);
+  return attach_protocol(c, t, opts) ? MGX_OK : MGX_ENOMEM;
+}
+
 static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
                               const struct mgx_open *opts, struct mgx_error *err) {
   struct mg_connection *c;
   int64_t id;
-  int fd = -1;
+  int fd = -1, result;
   if (mgr->limits.connections != 0 && mgr->num_conns >= mgr->limits.connections)
     return refuse(err, MGX_ELIMIT, 0, "%llu connections are open",
                   (unsigned long long) mgr->num_conns);
@@ -275,11 +286,14 @@ static int64_t connect_locked(struct mg_mgr *mgr, const struct target *t,
   }
   c = mg__conn_new(mgr);
   if (c != NULL) c->is_client = true;
-  if (c == NULL || (t->addr.len == 0 && !mg__dial_new(c, t->url.host, (uint16_t) t->url.port)) ||
-      !attach_tls(c, t, opts) || !attach_protocol(c, t, opts)) {
+  result = c == NULL ? MGX_ENOMEM : prepare(c, t, opts);
+  if (result != MGX_OK) {
     if (fd >= 0) mgr->os->close(fd);
     if (c != NULL) mg__conn_free(c);
-    return refuse(err, MGX_ENOMEM, 0, "out of memory");
+    return refuse(err, result, 0, "%s",
+                  result == MGX_EBUSY     ? "another connection has the MQTT session"
+                  : result == MGX_ECLOSED ? "no such MQTT session"
+                                          : "out of memory");
   }
   c->is_udp = t->is_udp;
   c->is_unix = t->is_unix;
@@ -306,6 +320,12 @@ int64_t mgx_connect(struct mg_mgr *mgr, const char *url, size_t len, const struc
     result = refuse(err, MGX_EADDR, 0, "the port must be 1..65535");
   if (result == MGX_OK && t.is_udp && opts->ws != NULL)
     result = refuse(err, MGX_EADDR, 0, "a WebSocket runs over TCP");
+  if (result == MGX_OK && t.is_udp && opts->mqtt_connect != NULL)
+    result = refuse(err, MGX_EADDR, 0, "MQTT runs over TCP");
+  if (result == MGX_OK && opts->mqtt_connect != NULL) {
+    const char *why = mg__mqtt_connect_wrong(opts->mqtt_connect);
+    if (why != NULL) result = refuse(err, MGX_EINVAL, 0, "MQTT: %s", why);
+  }
   if (result == MGX_OK && !t.is_udp && opts->sntp)
     result = refuse(err, MGX_EADDR, 0, "SNTP runs over UDP: sntp://host or udp://host:port");
   if (result == MGX_OK && t.addr.len == 0 && mg__host_literal(t.url.host, &t.addr))

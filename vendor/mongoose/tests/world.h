@@ -11,14 +11,15 @@ static struct world {
   char log[65536]; /* "7:OPEN 7:ACCEPT 7:READ(abc) ..." in order */
   size_t len;
   int first; /* of the last MG_EV_WS_MSG or MG_EV_WS_CTL */
+  const struct mgx_mqtt_event *packet; /* of the running MQTT event */
   /* Called for every event, after it was written down; may be NULL. */
   void (*react)(uint64_t conn, int ev, const char *data, size_t n);
 } world;
 
 static const char *event_names[] = {"ERROR", "OPEN",  "POLL",  "RESOLVE",   "CONNECT",
                                     "ACCEPT", "TLS_HS", "READ", "WRITE",     "CLOSE",
-                                    "HTTP_HDRS", "HTTP_MSG", "WS_OPEN", "WS_MSG", "WS_CTL", "", "", "",
-                                    "SNTP_TIME", "WAKEUP"};
+                                    "HTTP_HDRS", "HTTP_MSG", "WS_OPEN", "WS_MSG", "WS_CTL",
+                                    "MQTT_CMD", "MQTT_MSG", "MQTT_OPEN", "SNTP_TIME", "WAKEUP"};
 
 static void note(uint64_t conn, int ev, const char *data, size_t n) {
   int room = (int) (sizeof(world.log) - world.len), used;
@@ -65,6 +66,19 @@ static void world_ws(uint32_t tag, uint64_t conn, int ev, int first, const char 
   world.first = first;
   note(conn, ev, data, n);
 }
+/* MQTT_CMD(3), MQTT_MSG(topic), MQTT_OPEN(0); the event itself is in world.packet. */
+static void world_mqtt(uint32_t tag, uint64_t conn, int ev, const struct mgx_mqtt_event *event) {
+  char number[12];
+  (void) tag;
+  world.packet = event;
+  if (!event->wanted) return;
+  snprintf(number, sizeof(number), "%d", ev == MG_EV_MQTT_OPEN ? event->ack : event->cmd);
+  if (ev == MG_EV_MQTT_MSG)
+    note(conn, ev, event->topic, event->topic_len);
+  else
+    note(conn, ev, number, strlen(number));
+  world.packet = NULL;
+}
 static void world_sntp(uint32_t tag, uint64_t conn, const struct mgx_sntp_result *result) {
   char text[32];
   (void) tag;
@@ -97,13 +111,13 @@ static void world_log(uint32_t tag, int level, const char *text, size_t n) {
 }
 
 static const struct mgx_callbacks world_callbacks = {
-    .on_event = world_event,     .on_events = world_events,    .on_data = world_data,
-    .on_http = world_http,       .on_http_batch = world_batch, .on_ws_open = world_ws_open,
-    .on_ws = world_ws,           .on_ws_batch = world_ws_batch, .on_sntp = world_sntp,
-    .on_resolve = world_resolve, .on_close = world_close,      .on_timer = world_timer,
-    .on_log = world_log};
+    .on_event = world_event,     .on_events = world_events,     .on_data = world_data,
+    .on_http = world_http,       .on_http_batch = world_batch,  .on_ws_open = world_ws_open,
+    .on_ws = world_ws,           .on_ws_batch = world_ws_batch, .on_mqtt = world_mqtt,
+    .on_sntp = world_sntp,       .on_resolve = world_resolve,   .on_close = world_close,
+    .on_timer = world_timer,     .on_log = world_log};
 
-static const uint32_t all_events = ~(1u << MG_EV_POLL | 1u << MGX_READ_WITH_DATA_SHIFT);
+static const uint32_t all_events = (1u << MG_EV_USER) - 1 - (1u << MG_EV_POLL);
 
 /* NULL when memory is short. */
 static struct mg_mgr *world_open(const struct mgx_limits *limits, int poller) {
@@ -120,13 +134,13 @@ static void world_end(void) {
   world.mgr = NULL;
 }
 
-static int64_t world_listen(const char *url) {
+static inline int64_t world_listen(const char *url) {
   struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return mgx_listen(world.mgr, url, strlen(url), &opts, &err);
 }
 
-static int64_t world_connect(const char *url) {
+static inline int64_t world_connect(const char *url) {
   struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return mgx_connect(world.mgr, url, strlen(url), &opts, &err);
@@ -151,7 +165,7 @@ static bool world_until(const char *text) {
   return false;
 }
 
-static int world_send(uint64_t conn, const char *text) {
+static inline int world_send(uint64_t conn, const char *text) {
   return mgx_send(world.mgr, conn, text, strlen(text), NULL);
 }
 
