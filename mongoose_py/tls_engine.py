@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import sys
 import tempfile
 from collections.abc import Mapping
 from threading import RLock
@@ -31,6 +32,9 @@ _VERIFY = {
     CLIENT_AUTH["required"]: ssl.CERT_REQUIRED,
 }
 _MOST_SESSIONS = 64  # a client's, of one context
+# PyPy leaves a failed verification in OpenSSL's list of errors, where the next connection
+# takes it for its own. To make an object empties that list.
+_LEAVES_ERRORS = sys.implementation.name == "pypy"
 _NUMBER = "mongoose_py_number"  # attribute of an SSLObject: its connection
 _LOOKS = 4  # steps with input in which a client looks for a session ticket
 
@@ -213,6 +217,10 @@ class Session:
                 lib.mgx_tls_output(mgr, self._number, data, len(data))
             if error is not None:
                 explain(step, self._told(error))
+                if _LEAVES_ERRORS:
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+                        self._arrived, self._leaving, server_hostname="a"
+                    )
                 return False
             if self._looks and self._is_ready and step.input.len:
                 self._looks -= 1
@@ -246,7 +254,8 @@ class Session:
             while filled < len(view):
                 count = self._tls.read(len(view) - filled, view[filled:])
                 if not count:
-                    step.is_end = True  # close_notify
+                    # It was cut off when the end of the socket's stream comes first.
+                    step.is_end = not step.input_end  # else close_notify
                     break
                 filled += count
         except ssl.SSLWantReadError:

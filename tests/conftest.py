@@ -102,7 +102,9 @@ def ask_for(make_manager: Callable[..., Manager]) -> Callable[..., Any]:
     from dnsserver import look_up, resolver
 
     def ask(name: str, *servers: Any, limits: Limits | None = None, **options: Any) -> Any:
-        manager = make_manager(resolver=resolver(*servers, **options), limits=limits)
+        manager = make_manager(
+            resolver=resolver(*servers, **options), limits=limits or Limits(dns_timeout=60)
+        )
         return look_up(manager, name)
 
     return ask

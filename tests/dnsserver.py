@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from conftest import DEADLINE, Recorder, pump
 
-from mongoose_py import MG_EV_ERROR, MG_EV_RESOLVE, Manager, Resolver
+from mongoose_py import MG_EV_ERROR, MG_EV_RESOLVE, Limits, Manager, Resolver
 
 A, NS, CNAME, TXT, AAAA = 1, 2, 5, 16, 28
 IN = 1
@@ -368,6 +368,7 @@ def pairs(addresses: Iterable[str], port: int) -> Iterator[tuple[str, int, bool]
 
 # -- asking ------------------------------------------------------------------------------
 
+PATIENT = Limits(dns_timeout=60)  # for a busy machine
 MakeManager = Callable[..., Manager]
 StartServer = Callable[..., Server]
 Ask = Callable[..., Any]

@@ -11,6 +11,7 @@ from conftest import Recorder, pump, turns, url_of
 from dnsserver import (
     AAAA,
     NXDOMAIN,
+    PATIENT,
     A,
     Ask,
     MakeManager,
@@ -78,7 +79,9 @@ def test_an_address_and_names_of_this_machine_are_told_at_once_and_asked_of_nobo
     make_manager: MakeManager, name_server: StartServer, url: str, found: object
 ) -> None:
     server, seen = name_server(silent), Recorder()
-    listener = make_manager(seen, resolver=resolver(server)).listen("tcp://127.0.0.1:0")
+    listener = make_manager(seen, resolver=resolver(server), limits=PATIENT).listen(
+        "tcp://127.0.0.1:0"
+    )
     listener.resolve(url)
     assert seen.names() == ["OPEN", "RESOLVE"]
     assert seen.data(MG_EV_RESOLVE) == [[found]]
@@ -107,7 +110,7 @@ def test_a_look_up_changes_nothing_but_a_listeners_peer(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server({"a.test": ["10.0.0.1"]}), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     listener = manager.listen("tcp://127.0.0.1:0")
     udp = manager.listen("udp://127.0.0.1:0")
     client = manager.connect(url_of(listener))
@@ -133,7 +136,7 @@ def test_a_failed_look_up_is_an_error_event_and_the_connection_lives(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server({}), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     listener = manager.listen("tcp://127.0.0.1:0")
     for count in (1, 2):  # each time anew
         listener.resolve(f"no{count}.test")
@@ -150,7 +153,9 @@ def test_many_names_are_looked_up_at_a_time_and_all_are_told(
 ) -> None:
     names = {f"h{i}.test": [f"10.0.1.{i}"] for i in range(100)}
     server, seen = name_server(names), Recorder()
-    manager = make_manager(seen, resolver=resolver(server), limits=Limits(dns_queries=8))
+    manager = make_manager(
+        seen, resolver=resolver(server), limits=Limits(dns_queries=8, dns_timeout=60)
+    )
     listener = manager.listen("tcp://127.0.0.1:0")
     for name in names:
         listener.resolve(name)
@@ -163,7 +168,9 @@ def test_no_more_names_are_asked_for_at_a_time_than_the_limit_says(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server(silent), Recorder()
-    manager = make_manager(seen, resolver=resolver(server), limits=Limits(dns_queries=2))
+    manager = make_manager(
+        seen, resolver=resolver(server), limits=Limits(dns_queries=2, dns_timeout=60)
+    )
     listener = manager.listen("tcp://127.0.0.1:0")
     for i in range(5):
         listener.resolve(f"h{i}.test")
@@ -182,7 +189,7 @@ def test_who_asks_for_the_same_name_waits_for_the_same_answer(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server(silent), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     listeners = [manager.listen("tcp://127.0.0.1:0") for _ in range(5)]
     for listener, name in zip(listeners, ["a.test", "A.test", "a.TEST", "a.test", "a.test"]):
         listener.resolve(name)
@@ -198,7 +205,7 @@ def test_a_cancelled_look_up_is_never_told_of_and_others_go_on(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server(silent), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     listener = manager.listen("tcp://127.0.0.1:0")
     other = manager.listen("tcp://127.0.0.1:0")
     listener.resolve_cancel()  # nothing to cancel
@@ -221,7 +228,7 @@ def test_what_is_known_but_not_told_yet_can_be_cancelled(
     hosts = tmp_path / "hosts"
     hosts.write_text("10.0.0.1 a\n")
     seen = Recorder()
-    manager = make_manager(seen, resolver=resolver("127.0.0.1:9", hosts=hosts))
+    manager = make_manager(seen, resolver=resolver("127.0.0.1:9", hosts=hosts), limits=PATIENT)
     listener = manager.listen("tcp://127.0.0.1:0")
     listener.resolve("a")
     listener.resolve_cancel()
@@ -233,7 +240,7 @@ def test_closing_ends_the_look_ups_of_a_connection(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server(silent), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     listener = manager.listen("tcp://127.0.0.1:0")
     listener.resolve("a.test")
     queries = server.wait_for(2)
@@ -268,7 +275,7 @@ def test_a_handler_may_look_up_more_names_and_close(
             conn.close()
 
     seen = Recorder(go_on)
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     manager.listen("tcp://127.0.0.1:0")
     pump(manager, seen.saw(MG_EV_CLOSE))
     told = [name for name in seen.names() if name != "ERROR"]
@@ -320,7 +327,7 @@ def test_the_resolvers_sockets_are_no_connections(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server(silent), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     conn = manager.connect("tcp://a.test:80")
     server.wait_for(2)
     assert manager.connections == (conn,)

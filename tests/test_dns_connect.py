@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import DEADLINE, Recorder, pump, running
-from dnsserver import A, MakeManager, Record, StartServer, reply, resolver, silent
+from dnsserver import PATIENT, A, MakeManager, Record, StartServer, reply, resolver, silent
 
 from mongoose_py import (
     MG_EV_CLOSE,
@@ -45,7 +45,7 @@ def test_a_client_connects_by_name_and_what_was_sent_before_arrives(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server({"host.test": ["127.0.0.1"]}), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     listener = manager.listen(
         "tcp://127.0.0.1:0", lambda conn, ev, data: ev == 7 and conn.send(data)
     )
@@ -65,7 +65,7 @@ def test_datagrams_sent_before_the_name_is_known_arrive_one_by_one(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen, heard = name_server({"host.test": ["127.0.0.1"]}), Recorder(), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     port = manager.listen("udp://127.0.0.1:0", heard).local_addr[1]
     conn = manager.connect(f"udp://host.test:{port}")
     for text in ("one", "", "three"):
@@ -86,7 +86,7 @@ def test_datagrams_sent_by_handlers_come_behind_those_that_wait(
             conn.drain()
 
     server, seen, heard = name_server({"host.test": ["127.0.0.1"]}), Recorder(more), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     port = manager.listen("udp://127.0.0.1:0", heard).local_addr[1]
     manager.connect(f"udp://host.test:{port}").send("one")
     pump(manager, lambda: heard.saw(MG_EV_READ, 2)() and seen.saw(MG_EV_CLOSE)())
@@ -124,7 +124,7 @@ def test_http_and_websocket_clients_take_names_too(
 
     texts: list[str] = []
     server, seen = name_server({"host.test": ["127.0.0.1"]}), Recorder()
-    manager = make_manager(serve, resolver=resolver(server))
+    manager = make_manager(serve, resolver=resolver(server), limits=PATIENT)
     port = manager.listen("http://127.0.0.1:0").local_addr[1]
     manager.connect(f"http://host.test:{port}", seen).request("GET", "/")
     manager.ws_connect(f"ws://host.test:{port}/ws", hello)
@@ -137,7 +137,7 @@ def test_a_name_that_fails_is_an_error_then_the_end(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server({}), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     conn = manager.connect("tcp://no.test:80")
     conn.send("x")
     pump(manager, seen.saw(MG_EV_CLOSE))
@@ -151,7 +151,7 @@ def test_closing_in_the_handler_of_resolve_connects_to_nothing(
 ) -> None:
     server = name_server({"host.test": ["127.0.0.1"]})
     seen = Recorder(lambda conn, ev, data: ev == MG_EV_RESOLVE and conn.close())
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     with closing(socket.create_server(("127.0.0.1", 0))) as peer:
         manager.connect(f"tcp://host.test:{peer.getsockname()[1]}")
         pump(manager, seen.saw(MG_EV_CLOSE))
@@ -165,7 +165,7 @@ def test_cancelling_leaves_the_connect_alone(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server, seen = name_server(silent), Recorder()
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     with closing(socket.create_server(("127.0.0.1", 0))) as peer:
         conn = manager.connect(f"tcp://host.test:{peer.getsockname()[1]}")
         conn.resolve("other.test")
@@ -252,7 +252,7 @@ def test_when_every_address_refuses_it_is_one_error(
     with closing(socket.create_server(("127.0.0.1", 0))) as peer:
         port = peer.getsockname()[1]
     server = name_server({"host.test": ["127.0.0.1", "::1"]})
-    manager = make_manager(seen, resolver=resolver(server))
+    manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     manager.connect(f"tcp://host.test:{port}")
     pump(manager, seen.saw(MG_EV_CLOSE))
     assert seen.names() == ["OPEN", "RESOLVE", "ERROR", "CLOSE"]
@@ -260,8 +260,9 @@ def test_when_every_address_refuses_it_is_one_error(
 
 
 @on_linux
+@pytest.mark.parametrize("scheme", ["tcp", "http"])
 def test_connect_timeout_holds_for_all_addresses_together(
-    make_manager: MakeManager, name_server: StartServer
+    make_manager: MakeManager, name_server: StartServer, scheme: str
 ) -> None:
     seen = Recorder()
     with ExitStack() as stack, closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -272,7 +273,7 @@ def test_connect_timeout_holds_for_all_addresses_together(
         manager = make_manager(
             seen, resolver=resolver(server, attempt_delay=0.01), limits=Limits(connect_timeout=0.1)
         )
-        manager.connect(f"tcp://host.test:{port}")
+        manager.connect(f"{scheme}://host.test:{port}").send("GET / HTTP/1.1\r\n\r\n")
         pump(manager, seen.saw(MG_EV_CLOSE))
     assert seen.names() == ["OPEN", "RESOLVE", "ERROR", "CLOSE"]
     assert "Connection timed out" in seen.data(MG_EV_ERROR)[0]
@@ -284,6 +285,24 @@ def open_descriptors() -> int:
 
 
 @on_linux
+@pytest.mark.parametrize("scheme", ["tcp", "http"])
+def test_connect_timeout_holds_when_the_connection_has_something_to_do_meanwhile(
+    make_manager: MakeManager, scheme: str
+) -> None:
+    seen = Recorder()
+    with ExitStack() as stack, closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+        Silence(stack, "127.0.0.2", port)
+        manager = make_manager(seen, limits=Limits(connect_timeout=0.1))
+        conn = manager.connect(f"{scheme}://127.0.0.2:{port}")
+        conn.pause()
+        conn.resume()
+        pump(manager, seen.saw(MG_EV_CLOSE))
+    assert seen.names() == ["OPEN", "RESOLVE", "ERROR", "CLOSE"]
+    assert "connect_timeout 100 ms" in seen.data(MG_EV_ERROR)[0]
+
+
+@on_linux
 def test_attempts_that_lose_leave_no_socket_behind(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
@@ -292,7 +311,7 @@ def test_attempts_that_lose_leave_no_socket_behind(
         port = peer.getsockname()[1]
         Silence(stack, "127.0.0.2", port)
         server = name_server({"host.test": ["127.0.0.2", "127.0.0.1"]})
-        manager = make_manager(seen, resolver=resolver(server, attempt_delay=0.01))
+        manager = make_manager(seen, resolver=resolver(server, attempt_delay=0.01), limits=PATIENT)
         before = open_descriptors()
         conns = [manager.connect(f"tcp://host.test:{port}") for _ in range(5)]
         pump(manager, seen.saw(MG_EV_CONNECT, 5))
@@ -311,7 +330,9 @@ def test_any_thread_may_connect_look_up_cancel_and_close(
 ) -> None:
     names = {f"h{i}.test": ["127.0.0.1"] for i in range(20)}
     server, seen = name_server(names), Recorder()
-    manager = make_manager(seen, resolver=resolver(server), limits=Limits(dns_cache=8))
+    manager = make_manager(
+        seen, resolver=resolver(server), limits=Limits(dns_cache=8, dns_timeout=60)
+    )
     listener = manager.listen("tcp://127.0.0.1:0", lambda *_: None)
     asker = manager.listen("udp://127.0.0.1:0")
     url = f"tcp://%s:{listener.local_addr[1]}"
@@ -334,7 +355,7 @@ def test_any_thread_may_connect_look_up_cancel_and_close(
             thread.start()
         for thread in threads:
             thread.join(DEADLINE)
-    kept = [conn for conn in manager.connections if conn.is_client]
+    kept = [c for c in manager.connections if c.is_client and not c.is_closing]
     pump(manager, lambda: all("CONNECT" in seen.names(conn) for conn in kept))
     pump(manager, lambda: seen.conns(MG_EV_RESOLVE).count(asker) == 160)
     assert len(kept) == 120
@@ -353,7 +374,7 @@ def test_what_a_handler_raises_leaves_the_loop_and_the_client_goes_on(
             raise KeyboardInterrupt
 
     server, seen = name_server({"host.test": ["127.0.0.1"]}), Recorder(interrupt)
-    manager = make_manager(resolver=resolver(server))
+    manager = make_manager(resolver=resolver(server), limits=PATIENT)
     heard = Recorder()
     port = manager.listen("tcp://127.0.0.1:0", heard).local_addr[1]
     raised = 0
@@ -388,7 +409,7 @@ def test_a_handler_object_gets_addresses_and_failures(
             told.append(message)
 
     told: list[Any] = []
-    manager = make_manager(resolver=resolver(name_server({"a.test": ["10.0.0.1"]})))
+    manager = make_manager(resolver=resolver(name_server({"a.test": ["10.0.0.1"]})), limits=PATIENT)
     listener = manager.listen("tcp://127.0.0.1:0", Names())
     listener.resolve("a.test")
     pump(manager, lambda: told)
@@ -404,7 +425,9 @@ def test_without_a_taker_of_the_addresses_a_client_connects_all_the_same(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     seen = Recorder()
-    manager = make_manager(resolver=resolver(name_server({"host.test": ["127.0.0.1"]})))
+    manager = make_manager(
+        resolver=resolver(name_server({"host.test": ["127.0.0.1"]})), limits=PATIENT
+    )
     port = manager.listen("tcp://127.0.0.1:0").local_addr[1]
     manager.connect(f"tcp://host.test:{port}", seen, events=[MG_EV_CONNECT])
     pump(manager, seen.saw(MG_EV_CONNECT))

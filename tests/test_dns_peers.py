@@ -110,7 +110,9 @@ def server(name: str) -> Iterator[str]:
         for _ in range(5):  # somebody else may have taken the port
             port = free_port()
             command = COMMANDS[name](Path(directory), port)
-            process = subprocess.Popen([path, *command[1:]], stdout=log, stderr=log)
+            # Not what a sanitizer puts in front of everything: it is for us.
+            env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+            process = subprocess.Popen([path, *command[1:]], stdout=log, stderr=log, env=env)
             try:
                 if answers(process, port):
                     yield f"127.0.0.1:{port}"

@@ -15,6 +15,7 @@ from conftest import Recorder, pump
 from dnsserver import (
     AAAA,
     NXDOMAIN,
+    PATIENT,
     RECURSION,
     REFUSED,
     RESPONSE,
@@ -69,7 +70,7 @@ def test_what_one_family_has_counts_when_the_time_is_over(
         name_server(only_four),
         timeout=60,
         family_delay=60,
-        limits=Limits(dns_timeout=0.1),
+        limits=Limits(dns_timeout=0.5),
     )
     assert found == [("10.0.0.1", 0, False)]
 
@@ -79,10 +80,10 @@ def test_a_question_that_was_lost_is_asked_again_from_the_same_port_with_the_sam
 ) -> None:
     def third_time(query: Query) -> list[bytes]:
         same = [q for q in server.queries if q.type == query.type]
-        return zone({"a.test": ["10.0.0.1"]})(query) if len(same) == 3 else []
+        return zone({"a.test": ["10.0.0.1"]})(query) if len(same) >= 3 else []
 
     server = name_server(third_time)
-    assert ask_for("a.test", server, timeout=0.02) == [("10.0.0.1", 0, False)]
+    assert ask_for("a.test", server, timeout=0.02, attempts=100) == [("10.0.0.1", 0, False)]
     for kind in (A, AAAA):
         same = {(q.id, q.source) for q in server.queries if q.type == kind}
         assert len(same) == 1
@@ -99,7 +100,7 @@ def test_a_late_answer_counts_as_long_as_the_question_runs(
 
     slow = name_server(silent)
     other = name_server(late)
-    found = ask_for("a.test", slow, other, timeout=0.05, limits=Limits(dns_timeout=60))
+    found = ask_for("a.test", slow, other, timeout=0.05, attempts=100)
     assert found == [("10.0.0.1", 0, False)]
 
 
@@ -118,8 +119,9 @@ def test_the_next_server_is_asked_when_one_is_silent(
     name_server: StartServer, ask_for: Ask
 ) -> None:
     first, second = name_server(silent), name_server({"a.test": ["10.0.0.1"]})
-    assert ask_for("a.test", first, second, timeout=0.02) == [("10.0.0.1", 0, False)]
-    assert {q.name for q in first.queries} == {"a.test"}
+    found = ask_for("a.test", first, second, timeout=0.02, attempts=100)
+    assert found == [("10.0.0.1", 0, False)]
+    assert {q.name for q in first.wait_for(2)} == {"a.test"}
 
 
 @pytest.mark.parametrize("code", [SERVFAIL, REFUSED])
@@ -158,7 +160,7 @@ def test_servers_take_turns_when_they_are_to(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     servers = [name_server({}) for _ in range(3)]
-    manager = make_manager(resolver=resolver(*servers, rotate=True))
+    manager = make_manager(resolver=resolver(*servers, rotate=True), limits=PATIENT)
     for i in range(6):
         look_up(manager, f"h{i}.test")
     assert [len(server.queries) for server in servers] == [4, 4, 4]
@@ -177,7 +179,7 @@ def test_without_dns_timeout_it_ends_after_its_attempts(
     server = name_server(silent)
     found = ask_for("a.test", server, timeout=0.01, attempts=4, limits=Limits(dns_timeout=0))
     assert found == "DNS timeout: nobody has answered for a.test"
-    assert len(server.queries) == 8
+    assert len(server.wait_for(8)) == 8
 
 
 def test_names_that_wait_for_their_turn_time_out_too(
@@ -391,7 +393,7 @@ def test_answers_are_kept_for_their_time_and_names_that_do_not_exist_too(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server = name_server(counted({"a.test": ["10.0.0.1"]}, 60))
-    manager = make_manager(resolver=resolver(server))
+    manager = make_manager(resolver=resolver(server), limits=PATIENT)
     for _ in range(3):
         assert look_up(manager, "A.test") == [("10.0.0.1", 0, False)]
         assert "no such name" in look_up(manager, "no.test")
@@ -403,7 +405,7 @@ def test_an_answer_without_time_or_a_cache_without_room_keeps_nothing(
     make_manager: MakeManager, name_server: StartServer, ttl: int, kept: int
 ) -> None:
     server = name_server(counted({"a.test": ["10.0.0.1"]}, ttl))
-    manager = make_manager(resolver=resolver(server), limits=Limits(dns_cache=kept))
+    manager = make_manager(resolver=resolver(server), limits=Limits(dns_cache=kept, dns_timeout=60))
     for _ in range(3):
         look_up(manager, "a.test")
     assert [q.type for q in server.queries].count(A) == 3
@@ -413,7 +415,7 @@ def test_failures_of_servers_are_not_kept(
     make_manager: MakeManager, name_server: StartServer
 ) -> None:
     server = name_server(lambda q: [reply(q, code=SERVFAIL)])
-    manager = make_manager(resolver=resolver(server))
+    manager = make_manager(resolver=resolver(server), limits=PATIENT)
     assert "DNS error" in look_up(manager, "a.test")
     server.answer = zone({"a.test": ["10.0.0.1"]})
     assert look_up(manager, "a.test") == [("10.0.0.1", 0, False)]
@@ -427,7 +429,7 @@ def test_the_hosts_file_comes_first_and_is_read_again_when_it_changes(
 ) -> None:
     hosts = tmp_path / "hosts"
     server = name_server({"a.test": ["10.0.0.1"]})
-    manager = make_manager(resolver=resolver(server, hosts=hosts))
+    manager = make_manager(resolver=resolver(server, hosts=hosts), limits=PATIENT)
     assert look_up(manager, "a.test") == [("10.0.0.1", 0, False)]
     hosts.write_text("10.9.9.9 A.test other\n::9 a.test  # both families\n")
     assert look_up(manager, "a.test:5") == list(pairs(["::9", "10.9.9.9"], 5)) or (
@@ -448,7 +450,7 @@ def test_a_change_of_the_configuration_is_seen_and_empties_the_cache(
     server = name_server(
         {"a.one.test": ["10.0.0.1"], "a.two.test": ["10.0.0.2"], "a": ["10.0.0.3"]}
     )
-    manager = make_manager(resolver=resolver(server, search=None, config=config))
+    manager = make_manager(resolver=resolver(server, search=None, config=config), limits=PATIENT)
     assert look_up(manager, "a") == [("10.0.0.1", 0, False)]
     assert look_up(manager, "a") == [("10.0.0.1", 0, False)]
     assert len(server.queries) == 2
@@ -471,7 +473,7 @@ def test_the_servers_of_resolv_conf_are_asked(
         udp.bind(("127.9.8.7", 53))
         udp.settimeout(10)
         seen = Recorder()
-        manager = make_manager(seen, resolver=Resolver(config=config, hosts=None))
+        manager = make_manager(seen, resolver=Resolver(config=config, hosts=None), limits=PATIENT)
         manager.connect("tcp://a.test:80")
         got: list[bytes] = []
 

@@ -17,6 +17,8 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from dnsserver import Server as NameServer
+from dnsserver import zone
 from programs import DEADLINE, EXAMPLES, Program
 from sntppackets import Packet, Server
 
@@ -184,6 +186,46 @@ def test_sntp_clock_fails_when_the_server_refuses() -> None:
         code, output, errors = program.finish()
     assert (code, output) == (1, "")
     assert "DENY" in errors
+
+
+ADDRESSES = {"one.test": ["10.0.0.1"], "two.test": ["10.0.0.2", "::2"]}
+
+
+def test_dns_client_prints_the_addresses_of_all_names_and_fails_if_one_has_none() -> None:
+    with NameServer(zone(ADDRESSES)) as server:
+        with Program("dns_client.py", "one.test", "two.test", "--server", server.url) as program:
+            code, output, errors = program.finish()
+        assert (code, errors) == (0, "")
+        assert sorted(output.splitlines()) in (
+            ["one.test 10.0.0.1", "two.test 10.0.0.2 ::2"],
+            ["one.test 10.0.0.1", "two.test ::2 10.0.0.2"],
+        )
+        with Program("dns_client.py", "no.test", "one.test", "--server", server.url) as program:
+            assert program.finish() == (
+                1,
+                "one.test 10.0.0.1\n",
+                "no.test DNS lookup failed: there is no such name\n",
+            )
+
+
+def test_dns_client_asks_again_and_again_when_told_to() -> None:
+    server = NameServer(zone(ADDRESSES))
+    args = ["one.test", "localhost", "--interval", "0.05", "--server", server.url]
+    with server, Program("dns_client.py", *args) as program:
+        lines = {program.line(r"^(\w+)")[1] for _ in range(8)}
+        program.stop()
+    assert lines == {"one", "localhost"}
+
+
+def test_dns_client_says_what_is_no_name_and_no_server() -> None:
+    for args, text in (
+        (["a..b"], "'a..b' is neither an address nor a host name"),
+        (["a", "--server", "dns.test"], "'dns.test' is not a numeric address"),
+    ):
+        with Program("dns_client.py", *args) as program:
+            code, output, errors = program.finish()
+        assert (code, output) == (2, "")
+        assert text in errors
 
 
 def test_http_client_prints_the_body_that_another_server_sends() -> None:

@@ -11,6 +11,7 @@ import certificates
 import pytest
 from certificates import client, intermediate, issue, localhost, openssl, root, stranger, trusting
 from conftest import Recorder, dial, pump, receive_all, turns, udp_socket, url_of
+from dnsserver import PATIENT, StartServer, resolver
 from tlskit import Ends, Relay, client_context, options, server_context, single_bytes
 
 from mongoose_py import (
@@ -189,6 +190,24 @@ def test_the_name_is_that_of_the_url_unless_given(make_manager: Make) -> None:
     client, _ = Ends(make_manager(), opts, host="localhost").refused()
     assert "hostname mismatch" in client.lower()
     assert "localhost" in client
+
+
+def test_a_host_that_is_looked_up_is_verified_by_its_name_at_whichever_address(
+    make_manager: Make, name_server: StartServer
+) -> None:
+    addresses = ["::1", "127.0.0.1"]  # the listener is at the second one only
+    asked = resolver(name_server({"a.example": addresses, "b.example": addresses}))
+    opts = issue(root(), names=("DNS:a.example",)).opts
+    manager = make_manager(resolver=asked, limits=PATIENT)
+    ends = Ends(manager, opts, host="a.example")
+    ends.conn.send("queued before it was looked up")
+    ends.shake()
+    pump(manager, ends.server.saw(MG_EV_READ))
+    assert ends.server.data(MG_EV_READ) == [b"queued before it was looked up"]
+    assert ends.client.names()[:4] == ["OPEN", "RESOLVE", "CONNECT", "TLS_HS"]
+    client, _ = Ends(manager, opts, host="b.example").refused()
+    assert "hostname mismatch" in client.lower()
+    assert "b.example" in client
 
 
 def test_skip_verification_takes_any_certificate_and_name(make_manager: Make) -> None:

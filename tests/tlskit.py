@@ -85,7 +85,7 @@ def client_context(
 ) -> ssl.SSLContext:
     """Return a context of Python's for a client that trusts the tests' root."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations((ca or certificates.root()).cert)
+    context.load_verify_locations(str((ca or certificates.root()).cert))
     if version is not None:
         context.minimum_version = context.maximum_version = version
     return context
@@ -95,7 +95,7 @@ def server_context(pair: certificates.Pair | None = None) -> ssl.SSLContext:
     """Return a context of Python's for a server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     used = pair or certificates.localhost()
-    context.load_cert_chain(used.cert, used.key)
+    context.load_cert_chain(str(used.cert), str(used.key))
     return context
 
 

@@ -161,9 +161,9 @@ int mg__conn_queue_exact(struct mg_connection *c, size_t len) {
 static size_t conn_send_now(struct mg_connection *c, const char *data, size_t len) {
   size_t queued = c->send.len, room = MG_WRITE_BUDGET;
   ssize_t n;
-  if (c->is_tls || c->fd < 0 || c->is_connecting || c->is_blocked || c->file >= 0 || queued > room)
-    return 0;
+  if (c->fd < 0 || c->is_connecting || c->is_blocked || c->file >= 0 || queued > room) return 0;
   if (len > room - queued) len = room - queued;
+  if (c->is_tls) return mg__tls_send_now(c, data, len);
   n = c->mgr->os->send2(c->fd, c->send.buf, queued, data, len);
   if (n <= 0) return 0;
   c->has_sent = true;

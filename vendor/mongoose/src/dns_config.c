@@ -150,11 +150,12 @@ static bool dns_option(struct mg_str word, const char *name, unsigned min, unsig
   return true;
 }
 
-static void config_options(struct mg_str rest, struct mg_dns_config *out) {
+static void config_options(struct mg_str rest, struct mg_dns_config *out, bool *only_tcp) {
   struct mg_str word;
   unsigned seconds;
   while ((word = mg__dns_word(&rest)).len > 0) {
     if (dns_word_is(word, "rotate")) out->rotate = true;
+    if (dns_word_is(word, "use-vc")) *only_tcp = true;
     dns_option(word, "ndots:", 0, MAX_NDOTS, &out->ndots);
     dns_option(word, "attempts:", 1, MAX_ATTEMPTS, &out->attempts);
     if (dns_option(word, "timeout:", 1, MAX_TIMEOUT_S, &seconds)) out->timeout_ms = seconds * 1000;
@@ -163,6 +164,7 @@ static void config_options(struct mg_str rest, struct mg_dns_config *out) {
 
 void mg__dns_config_read(const struct mg_os *os, struct mg_str text, struct mg_dns_config *out) {
   struct mg_str line, word;
+  bool only_tcp = false;
   out->num_servers = out->num_search = 0;
   out->timeout_ms = 1000;
   out->ndots = 1;
@@ -173,7 +175,7 @@ void mg__dns_config_read(const struct mg_os *os, struct mg_str text, struct mg_d
     if (line.len > 0 && (*line.buf == '#' || *line.buf == ';')) continue;
     word = mg__dns_word(&line);
     if (dns_word_is(word, "options")) {
-      config_options(line, out);
+      config_options(line, out, &only_tcp);
     } else if (dns_word_is(word, "domain") || dns_word_is(word, "search")) {
       bool only_one = *word.buf == 'd';
       out->num_search = 0; /* the last of these lines counts */
@@ -185,13 +187,12 @@ void mg__dns_config_read(const struct mg_os *os, struct mg_str text, struct mg_d
                dns_address(os, mg__dns_word(&line), &addr)) {
       struct mg_dns_server *server = &out->servers[out->num_servers++];
       server->addr = addr;
-      server->is_tcp = false;
       mg__addr_set_port(&server->addr, MG_DNS_PORT);
     }
   }
-  if (out->num_servers > 0) return;
-  mg__dns_server(os, (struct mg_str){"127.0.0.1", 9}, &out->servers[0]);
-  out->num_servers = 1;
+  if (out->num_servers == 0)
+    mg__dns_server(os, (struct mg_str){"127.0.0.1", 9}, &out->servers[out->num_servers++]);
+  for (size_t i = 0; i < out->num_servers; i++) out->servers[i].is_tcp = only_tcp;
 }
 
 /* ---- hosts ------------------------------------------------------------------------------ */

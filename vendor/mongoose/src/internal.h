@@ -621,6 +621,8 @@ bool mg__tls_has_more(const struct mg_connection *c);
 bool mg__tls_recv_failed(struct mg_connection *c, int err);
 /* Encrypt and write some of what is queued: bytes of progress, or -errno. */
 ssize_t mg__tls_flush(struct mg_connection *c, size_t budget);
+/* Encrypt and write what is queued and then these bytes: how many of these were taken. */
+size_t mg__tls_send_now(struct mg_connection *c, const char *data, size_t len);
 uint64_t mg__tls_unsent(const struct mg_connection *c); /* ciphertext */
 /* The peer has ended the stream without close_notify. */
 bool mg__tls_is_cut(const struct mg_connection *c);

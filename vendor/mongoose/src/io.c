@@ -148,7 +148,7 @@ static void ready_stream(struct mg_connection *c, unsigned what) {
 }
 
 void mg__io_more(struct mg_connection *c) {
-  if (!c->is_eof && !c->is_paused) input_stream(c);
+  if (!c->is_eof && (c->is_draining || !c->is_paused)) input_stream(c);
 }
 
 void mg__io_resume(struct mg_connection *c) {

@@ -565,7 +565,9 @@ static void run_todo(struct mg_mgr *mgr) {
     c->busy++;
     mg__emit_deferred(c);
     if (c->dial != NULL && !c->is_closing) mg__dial_run(c);
-    if (!c->is_closing && !c->is_posted && !(c->is_tls && mg__tls_holds(c))) mg__io_resume(c);
+    /* One that is connecting has no input, and a deadline that is not its protocol's. */
+    if (!c->is_closing && !c->is_posted && !c->is_connecting && !(c->is_tls && mg__tls_holds(c)))
+      mg__io_resume(c);
     if (c->is_tls && !c->is_closing && !c->is_posted) mg__tls_todo(c);
     c->busy--;
     if (mgr->posted_full || mg__ws_posted_full(mgr)) run_messages(mgr);

@@ -2,8 +2,8 @@
  *
  * A connection that is to speak TLS sends and takes no plain text: until its
  * handshake is done its queues wait (mg__tls_holds()), and when that fails what was
- * queued is dropped. All sockets are read and written by the loop alone, so nothing
- * here runs twice at a time on a connection. */
+ * queued is dropped. Sockets are read and written by the loop, but for large bodies
+ * (mg__tls_send_now()); nothing here runs twice at a time on a connection. */
 #include "tls.h"
 
 /* ---- ciphertext on its way out ------------------------------------------------------- */
@@ -247,7 +247,7 @@ void mg__tls_todo(struct mg_connection *c) {
 }
 
 bool mg__tls_has_more(const struct mg_connection *c) {
-  return c->tls->has_more && c->tls->state < MG_TLS_FAILED;
+  return c->tls->has_more && c->tls->state < MG_TLS_FAILED && c->tls->out.len < MG_TLS_OUT_MAX;
 }
 
 void mg__tls_pump(struct mg_connection *c) {
@@ -316,6 +316,31 @@ ssize_t mg__tls_flush(struct mg_connection *c, size_t budget) {
   err = tls_push(c);
   if (n == -EPROTO && (err == -EPIPE || err == -ECONNRESET)) n = err;
   return n; /* what the socket did not take is found in t->out next time */
+}
+
+/* One batch from the front of what there is: how many bytes, 0: the rest is to wait. */
+static size_t tls_send_batch(struct mg_connection *c, const char *data, size_t len) {
+  struct mg_tls *t = c->tls;
+  ssize_t n = t->out.len > 0 ? 0 : t->engine->send(c, data, len < MG_TLS_BATCH ? len : MG_TLS_BATCH);
+  if (n <= 0) return 0; /* an error stays with the engine, and mg__io_flush() deals with it */
+  tls_push(c);
+  c->has_sent = true;
+  c->stall_at = 0;
+  return (size_t) n;
+}
+
+size_t mg__tls_send_now(struct mg_connection *c, const char *data, size_t len) {
+  size_t n, sent = 0;
+  /* A foreign engine would let the lock go, here in the middle of a call. */
+  if (c->tls == NULL || c->tls->state != MG_TLS_READY || c->tls->engine != &mg__tls_openssl)
+    return 0;
+  while (c->send.len > 0) {
+    n = tls_send_batch(c, c->send.buf, c->send.len);
+    if (n == 0) return 0;
+    mg__iobuf_del(&c->send, n);
+  }
+  while (sent < len && (n = tls_send_batch(c, data + sent, len - sent)) > 0) sent += n;
+  return sent;
 }
 
 void mg__tls_goodbye(struct mg_connection *c) {

@@ -322,7 +322,7 @@ static ssize_t engine_recv(struct mg_connection *c, char *buf, size_t len) {
   err = ssl->SSL_get_error(t->ssl, n);
   t->has_more = false;
   if (err == MG_OSSL_ERROR_WANT_READ || err == MG_OSSL_ERROR_WANT_WRITE) {
-    t->has_more = err == MG_OSSL_ERROR_WANT_READ && t->budget == 0;
+    t->has_more = err == MG_OSSL_ERROR_WANT_WRITE || t->budget == 0; /* first its own has to leave */
     return -EAGAIN;
   }
   if (err == MG_OSSL_ERROR_ZERO_RETURN) {

@@ -89,6 +89,13 @@ static void test_options_are_cut_to_what_the_c_library_allows(void) {
   CHECK(config.ndots == 0 && config.timeout_ms == 1000 && config.attempts == 1);
 }
 
+static void test_use_vc_means_tcp(void) {
+  read_config("options use-vc\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n");
+  CHECK(config.num_servers == 2 && config.servers[0].is_tcp && config.servers[1].is_tcp);
+  read_config("nameserver 10.0.0.1\n");
+  CHECK(!config.servers[0].is_tcp);
+}
+
 static void test_a_link_local_server_names_its_interface(void) {
   read_config("nameserver fe80::1%eth0\nnameserver fe80::2%3\nnameserver fe80::3%nowhere\n"
               "nameserver 10.0.0.1%eth0\n");
@@ -331,6 +338,7 @@ int main(void) {
   RUN(test_the_last_domain_or_search_line_counts);
   RUN(test_lines_without_sense_are_left_out);
   RUN(test_options_are_cut_to_what_the_c_library_allows);
+  RUN(test_use_vc_means_tcp);
   RUN(test_a_link_local_server_names_its_interface);
   RUN(test_a_file_from_another_system_is_read_too);
   RUN(test_long_lines_and_odd_bytes_harm_nothing);

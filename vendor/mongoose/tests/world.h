@@ -134,13 +134,13 @@ static void world_end(void) {
   world.mgr = NULL;
 }
 
-static int64_t world_listen(const char *url) {
+static inline int64_t world_listen(const char *url) {
   struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return mgx_listen(world.mgr, url, strlen(url), &opts, &err);
 }
 
-static int64_t world_connect(const char *url) {
+static inline int64_t world_connect(const char *url) {
   struct mgx_open opts = {.http = MGX_HTTP_BY_SCHEME};
   struct mgx_error err;
   return mgx_connect(world.mgr, url, strlen(url), &opts, &err);
