@@ -16,7 +16,7 @@ from mongoose_py._args import as_bytes
 from mongoose_py._mongoose_cffi import ffi, lib
 
 Properties = Union[Mapping[str, object], Iterable[tuple[str, object]]]
-"""Names and values, ``{"content_type": "text/plain"}``; :data:`_NAMES` has the names."""
+"""Names as in the specification, and values: ``{"content_type": "text/plain"}``."""
 Filters = Union[str, Iterable[Union[str, tuple[str, int]]]]
 """A topic filter, or several, each alone or with its QoS."""
 

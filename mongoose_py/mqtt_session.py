@@ -292,7 +292,7 @@ class MqttClientSession(MqttSession):
                 self._wanted[name] = option, block
                 self._unsent[name] = None
             if self._state == OPEN:
-                self._send_unsent()
+                self._send_unsent(doing="mqtt_sub")
 
     def mqtt_unsub(self, topic: Filters, *, properties: Properties | None = None) -> None:
         """Unsubscribe now, or as soon as there is a connection.
@@ -308,7 +308,7 @@ class MqttClientSession(MqttSession):
                 self._wanted.pop(name, None)
                 self._unsent[name] = None
             if self._state == OPEN:
-                self._send_unsent(block)
+                self._send_unsent(block, "mqtt_unsub")
 
     def close(self) -> None:
         """Disconnect, and do not connect again; harmless when repeated.
@@ -374,8 +374,13 @@ class MqttClientSession(MqttSession):
                     self._unsent = dict.fromkeys(self._wanted)
                 self._send_unsent()
 
-    def _send_unsent(self, unsub_block: bytes = b"") -> None:
-        """Ask the server for what it may not know. The lock is held."""
+    def _send_unsent(self, unsub_block: bytes = b"", doing: str = "") -> None:
+        """Ask the server for what it may not know. The lock is held.
+
+        Raises:
+            Error: If that cannot be sent; with nothing *doing*, it is logged. It is tried
+                again on the next connection.
+        """
         conn = self._connection
         if conn is None:
             return
@@ -397,8 +402,12 @@ class MqttClientSession(MqttSession):
                         self._mgr, conn._id, payload, len(payload), block, len(block)
                     )
                 if number < 0:
-                    self.last_error = str(failure(number, f"subscriptions to {some}"))
-                    return  # they stay unsent
+                    exc = failure(number, f"{doing or 'subscriptions'} to {some}")
+                    if doing:
+                        raise exc
+                    self.last_error = str(exc)
+                    logs.log_warning(f"MQTT session {self._number}: {exc}")
+                    return
                 self._asked[number] = some
                 for name in some:
                     del self._unsent[name]
@@ -454,11 +463,14 @@ class MqttClientSession(MqttSession):
             self.attempts += 1
         try:
             self._connect()
-        except Exception as exc:  # no descriptor left, say: the next attempt may be luckier
-            self.last_error = str(exc)
+        except BaseException as exc:
             with self._lock:
-                if self._state == CONNECTING:
+                conn = self._connection
+                if self._state == CONNECTING and not (conn is not None and conn._id):
                     self._wait()
+            if not isinstance(exc, Exception):
+                raise
+            self.last_error = str(exc)  # no descriptor left, say: another attempt may be luckier
 
     def _end(self) -> None:
         with self._lock:

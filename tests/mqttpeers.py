@@ -21,6 +21,8 @@ os.environ["PATH"] += os.pathsep + "/usr/sbin"  # where Debian puts mosquitto
 MOSQUITTO = shutil.which("mosquitto")
 NO_MOSQUITTO = "mosquitto is not installed"
 NO_CLIENTS = "mosquitto_pub and mosquitto_sub are not installed"
+# Where a sanitizer's library is put in front of everything: not of theirs.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 HAS_CLIENTS = bool(shutil.which("mosquitto_pub") and shutil.which("mosquitto_sub"))
 
 
@@ -166,7 +168,7 @@ class Mosquitto:
             ]
             config.write_text("\n".join(settings) + "\n")
             self.process = subprocess.Popen(
-                [MOSQUITTO, "-c", str(config)], stderr=subprocess.PIPE, text=True
+                [MOSQUITTO, "-c", str(config)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
             )
             self.log: list[str] = []
             self._said: queue.Queue[str] = queue.Queue()

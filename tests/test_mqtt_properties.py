@@ -23,6 +23,7 @@ from mongoose_py import (
     MG_EV_MQTT_MSG,
     Connection,
     Error,
+    Limits,
     Manager,
     MqttMessage,
     Reconnect,
@@ -456,7 +457,6 @@ class Session(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.manager = Manager(self.handle, events=[MG_EV_MQTT_MSG])
         self.server = socket.create_server(("127.0.0.1", 0))
         self.peer: Peer | None = None
         self.out: list[Outgoing] = []
@@ -470,8 +470,9 @@ class Session(RuleBasedStateMachine):
 
     @initialize(version=versions, window=st.sampled_from([1, 2, 5, 65535]))
     def begin(self, version: int, window: int) -> None:
-        self.version = version
-        self.window = window if version == 5 else 65535
+        self.version, self.window = version, window
+        limits = Limits(mqtt_inflight=window)  # of 3.1.1; 5.0 announces it
+        self.manager = Manager(self.handle, events=[MG_EV_MQTT_MSG], limits=limits)
         self.session: Any = self.manager.mqtt_connect(
             f"mqtt://127.0.0.1:{self.server.getsockname()[1]}",
             client_id="c",

@@ -378,6 +378,21 @@ def test_a_subscription_that_was_not_answered_is_asked_for_again(
     assert peer.packet().filters == (("a", 1),)
 
 
+def test_a_subscription_that_the_server_cannot_take_raises(
+    script: Callable[..., Script],
+) -> None:
+    one = script(version=5)
+    peer = Peer.accepted(one.manager, one.server, 5)
+    peer.packet()
+    peer.send(mp.Connack(properties=((0x27, 30),)))
+    pump(one.manager, lambda: one.session.state == "open")
+    with pytest.raises(Error, match="peer"):
+        one.session.mqtt_sub("a" * 40)
+    one.session.mqtt_pub("next", "", 0)
+    assert isinstance(peer.packet(), mp.Publish)
+    peer.close()
+
+
 # -- a network that cuts ----------------------------------------------------
 
 MESSAGES = [str(n).encode() for n in range(4)]
