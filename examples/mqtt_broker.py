@@ -20,7 +20,6 @@ from mongoose_py import Connection, Error, Handler, Limits, Manager, MqttMessage
 CONNECT, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 8, 10, 12, 14
 NO_LOCAL, KEEP_RETAIN = 4, 8  # options of a subscription; the low two bits are its QoS
 FOREVER = 0xFFFFFFFF
-CLIENTS, SUBSCRIPTIONS, RETAINED, ROUTES = 10_000, 1000, 100_000, 10_000  # at most
 QUOTA, TAKEN_OVER, NO_SHARED = 0x97, 0x8E, 0x9E
 NOT_HERE = {"shared_subscription_available": 0, "subscription_identifier_available": 0}
 
@@ -61,8 +60,11 @@ class Client:
 class Broker(Handler):
     """Knows who is there, who wants what, and what was retained."""
 
+    CLIENTS, SUBSCRIPTIONS, RETAINED, ROUTES = 10_000, 1000, 100_000, 10_000  # at most
+    LIMITS = Limits(mqtt_queue=1 << 20, send_backlog=1 << 24)
+
     def __init__(self) -> None:
-        self.manager = Manager(self, limits=Limits(mqtt_queue=1 << 20, send_backlog=1 << 24))
+        self.manager = Manager(self, limits=self.LIMITS)
         self.clients: dict[str, Client] = {}
         self.wanted: dict[str, dict[Client, int]] = {}  # by filter: options
         self.routes: dict[str, dict[Client, int]] = {}  # by topic: as found out before
@@ -111,14 +113,14 @@ class Broker(Handler):
         if clean and name in self.clients:
             self.forget(self.clients[name])
         present = name in self.clients
-        if not present and len(self.clients) >= CLIENTS:
+        if not present and len(self.clients) >= self.CLIENTS:
             return conn.mqtt_connack(QUOTA if five else 3)
         client = self.clients[name] if present else Client(name, self.manager)
         self.clients[name] = conn.userdata = client
         client.conn, client.five, client.visits = conn, five, client.visits + 1
         asked = message.properties_by_name()
         client.expiry = asked.get("session_expiry_interval", 0 if clean or five else FOREVER)
-        will = message.will
+        will, client.will = message.will, None
         if will is not None:
             props = will.properties_by_name()
             client.will = Message(will.topic, will.message, will.qos, will.retain, props)
@@ -165,7 +167,7 @@ class Broker(Handler):
         codes, asked = [], []
         for name, options in message.subscriptions:
             known = name in client.subscriptions
-            full = not known and len(client.subscriptions) >= SUBSCRIPTIONS
+            full = not known and len(client.subscriptions) >= self.SUBSCRIPTIONS
             if full or name.startswith("$share/"):
                 codes.append((QUOTA if full else NO_SHARED) if client.five else 0x80)
                 continue
@@ -192,11 +194,11 @@ class Broker(Handler):
         self.routes.clear()
         return True
 
-    def publish(self, one: Message, sender: Client) -> None:
+    def publish(self, one: Message, sender: Client | None) -> None:
         """Send a message to all who want it."""
         if one.retain:
             self.retained.pop(one.topic, None)
-            if one.data and len(self.retained) < RETAINED:
+            if one.data and len(self.retained) < self.RETAINED:
                 self.retained[one.topic] = one
         routes = self.routes.get(one.topic)
         for client, options in (self.route(one.topic) if routes is None else routes).items():
@@ -207,7 +209,7 @@ class Broker(Handler):
 
     def route(self, topic: str) -> dict[Client, int]:
         """Find out who wants a topic: of a client's matching filters the highest QoS."""
-        if len(self.routes) >= ROUTES:
+        if len(self.routes) >= self.ROUTES:
             self.routes.clear()
         routes = self.routes[topic] = {}
         for name in filter(lambda name: mqtt_match(name, topic), self.wanted):
