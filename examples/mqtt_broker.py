@@ -18,7 +18,6 @@ from mongoose_py import Connection, Error, Handler, Limits, Manager, MqttMessage
 
 CONNECT, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 8, 10, 12, 14
 NO_LOCAL, KEEP = 4, 8  # options of a subscription; the low two bits are its QoS
-CLIENTS, SUBSCRIPTIONS, RETAINED, ROUTES = 10_000, 1000, 100_000, 10_000  # at most
 EXPIRY, FOREVER = "session_expiry_interval", 0xFFFFFFFF
 QUOTA, NO_SHARED, TAKEN_OVER = 0x97, 0x9E, 0x8E
 
@@ -63,11 +62,14 @@ class Client:
 class Broker(Handler):
     """Knows who is there, who wants what, and what was retained."""
 
+    CLIENTS, SUBSCRIPTIONS, RETAINED, ROUTES = 10_000, 1000, 100_000, 10_000  # at most
+    LIMITS = Limits(mqtt_queue=1 << 20, send_backlog=1 << 24)
+
     def __init__(self) -> None:
-        self.manager = Manager(self, limits=Limits(mqtt_queue=1 << 20, send_backlog=1 << 24))
+        self.manager = Manager(self, limits=self.LIMITS)
         self.clients: dict[str, Client] = {}
         self.retained: dict[str, Message] = {}
-        self.routes = lru_cache(ROUTES)(self.find_routes)
+        self.routes = lru_cache(self.ROUTES)(self.find_routes)
 
     def on_mqtt_message(self, conn: Connection, message: MqttMessage) -> None:
         self.publish(Message.of(message, message.data), conn.userdata)
@@ -106,7 +108,7 @@ class Broker(Handler):
         if clean and name in self.clients:
             self.forget(self.clients[name])
         present = name in self.clients
-        if not present and len(self.clients) >= CLIENTS:
+        if not present and len(self.clients) >= self.CLIENTS:
             return conn.mqtt_connack(QUOTA if five else 3)
         client = self.clients[name] if present else Client(name, self.manager)
         self.clients[name] = conn.userdata = client
@@ -119,7 +121,6 @@ class Broker(Handler):
         return conn.mqtt_connack(0, present, answer if five else None, session=client.session)
 
     def leave(self, client: Client) -> None:
-        """Deal with a connection that is gone."""
         client.conn, visit = None, client.visits
         delay = client.will.props.pop("will_delay_interval", 0) if client.will else 0
 
@@ -140,7 +141,6 @@ class Broker(Handler):
             self.publish(will, client)
 
     def forget(self, client: Client) -> None:
-        """End a session."""
         client.visits += 1
         self.publish_will(client)
         client.session.close()
@@ -152,7 +152,7 @@ class Broker(Handler):
         codes, asked = [], []
         for name, options in message.subscriptions:
             known = name in client.subscriptions
-            full = not known and len(client.subscriptions) >= SUBSCRIPTIONS
+            full = not known and len(client.subscriptions) >= self.SUBSCRIPTIONS
             if full or name.startswith("$share/"):
                 codes.append((QUOTA if full else NO_SHARED) if client.five else 0x80)
                 continue
@@ -167,10 +167,10 @@ class Broker(Handler):
                 if mqtt_match(name, one.topic):
                     client.send(one, min(one.qos, granted), True)
 
-    def publish(self, one: Message, sender: Client) -> None:
+    def publish(self, one: Message, sender: Client | None) -> None:
         if one.retain:
             self.retained.pop(one.topic, None)
-            if one.data and len(self.retained) < RETAINED:
+            if one.data and len(self.retained) < self.RETAINED:
                 self.retained[one.topic] = one
         for client, options in self.routes(one.topic):
             if client is not sender or not options & NO_LOCAL:

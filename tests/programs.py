@@ -17,11 +17,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from websockets.sync.client import connect
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 DEADLINE = 30.0  # seconds; only ever reached by a failure
@@ -91,8 +94,8 @@ class Gateway:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        inputs = program.line(r"udp://127\.0\.0\.1:(\d+) and tcp://127\.0\.0\.1:(\d+)")
-        self.udp_port, self.tcp_port = int(inputs[1]), int(inputs[2])
+        inputs = program.line(r" udp://.*:(\d+), tcp://.*:(\d+) and mqtt://127\.0\.0\.1:(\d+)$")
+        self.udp_port, self.tcp_port, self.mqtt_port = map(int, inputs.groups())
         self.http_port = int(program.line(r"open http://127\.0\.0\.1:(\d+)/ ")[1])
 
     def send_udp(self, datagram: bytes) -> None:
@@ -105,9 +108,16 @@ class Gateway:
     def http(self) -> closing[http.client.HTTPConnection]:
         return closing(http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=DEADLINE))
 
-    def ask(self, path: str, method: str = "GET") -> tuple[int, http.client.HTTPMessage, bytes]:
+    def websocket(self, path: str, **options: Any) -> AbstractContextManager[Any]:
+        url = f"ws://127.0.0.1:{self.http_port}{path}"
+        times = {"open_timeout": DEADLINE, "close_timeout": DEADLINE}
+        return connect(url, max_size=None, **times, **options)
+
+    def ask(
+        self, path: str, method: str = "GET", **headers: str
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         with self.http() as client:
-            client.request(method, path)
+            client.request(method, path, headers=headers)
             response = client.getresponse()
             return response.status, response.headers, response.read()
 
@@ -117,48 +127,67 @@ class Gateway:
         return json.loads(body)
 
 
+FREE_PORTS = ("--port", "0", "--http-port", "0", "--mqtt-port", "0")
+
+
+@contextmanager
+def running(*args: str) -> Iterator[Gateway]:
+    """Run a gateway that nobody sends to yet; Ctrl-C must end it cleanly."""
+    with Program("gateway.py", *FREE_PORTS, *args) as program:
+        gateway = Gateway(program)
+        yield gateway
+        gateway.api("stats")
+        assert re.match(r"gateway: closed after \d+ measurements", program.stop())
+
+
 class Stream:
-    """An open event stream, read as a browser reads it."""
+    """An open live view: its messages, read as a page reads them."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self.client = gateway.http().thing
-        self.client.request("GET", "/events")
-        self.response = self.client.getresponse()
-        assert self.response.status == 200
-        assert self.response.headers["Content-Type"] == "text/event-stream"
+        self.connecting = gateway.websocket("/live")
 
     def __enter__(self) -> Stream:
+        self.socket = self.connecting.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.response.close()
-        self.client.close()
+    def __exit__(self, *problem: Any) -> None:
+        self.connecting.__exit__(*problem)
+
+    def send(self, command: str) -> None:
+        self.socket.send(command)
 
     def events(self) -> Iterator[tuple[str, Any]]:
-        """Yield the events, as name and decoded data."""
-        fields: dict[str, str] = {}
-        for line in self.response:
-            name, _, value = line.decode().rstrip("\n").partition(": ")
-            if name:
-                fields[name] = value
-            elif "data" in fields:
-                yield fields["event"], json.loads(fields["data"])
-                fields = {}
+        """Yield the messages, as type and decoded data; there is one each second at least."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            assert time.monotonic() < deadline, "what was waited for did not come"
+            message = json.loads(self.socket.recv(DEADLINE))
+            yield message["type"], message
 
     def until(self, event: str, key: str, value: object) -> Any:
         """Return the data of the first *event* whose *key* has that *value*."""
         return next(d for name, d in self.events() if name == event and d[key] == value)
 
+    def actuator(self, name: str, **known: str) -> Any:
+        """Return an actuator once this is known of it."""
+        for kind, data in self.events():
+            for one in data.get("actuators", ()) if kind in ("snapshot", "news") else ():
+                if one["name"] == name and known.items() <= one.items():
+                    return one
+        raise AssertionError("the view has ended")
+
     def values_of(self, sensor: str) -> Iterator[float]:
         """Yield the values of one sensor as they come, those of a snapshot first."""
         for name, data in self.events():
-            for one in data["sensors"] if name in ("snapshot", "readings") else ():
+            for one in data.get("sensors", ()) if name in ("snapshot", "news") else ():
                 if one["name"] == sensor:
                     yield from (value for _, value in one["recent"])
 
 
 def load_example(name: str) -> ModuleType:
-    """Import an example as a module."""
+    """Import an example as a module, together with those that it imports."""
+    if str(EXAMPLES) not in sys.path:
+        sys.path.append(str(EXAMPLES))
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

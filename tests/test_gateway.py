@@ -1,34 +1,23 @@
-"""The gateway takes measurements by UDP and TCP and gives them out by HTTP.
+"""The gateway takes measurements by UDP, TCP and WebSocket, and shows them to pages.
 
-All of it over real sockets, with the standard library on the other side; the
-format and the store are tested with plain calls below that.
+All of it over real sockets, with other people's software on the other side.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from programs import DEADLINE, Gateway, Program, Stream, load_example
+from programs import DEADLINE, FREE_PORTS, Gateway, Program, Stream, load_example, running
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 store = load_example("gateway_store")
-
-
-@contextmanager
-def running() -> Iterator[Gateway]:
-    """Run a gateway that nobody sends to yet; Ctrl-C must end it cleanly."""
-    with Program("gateway.py", "--port", "0", "--http-port", "0") as program:
-        gateway = Gateway(program)
-        yield gateway
-        gateway.api("stats")
-        assert re.match(r"gateway: closed after \d+ measurements", program.stop())
 
 
 @pytest.fixture
@@ -107,19 +96,32 @@ def test_only_the_newest_values_are_kept(gateway: Gateway) -> None:
     assert [value for _, value in sensor["recent"]] == list(range(10, count))
 
 
-def test_a_stream_begins_with_a_snapshot_so_a_browser_may_come_back(gateway: Gateway) -> None:
+def test_a_message_to_the_websocket_of_devices_has_lines(gateway: Gateway) -> None:
+    with Stream(gateway) as stream, gateway.websocket("/device") as device:
+        device.send("a 1\nb 2 °C\nbad\n")
+        assert next(stream.values_of("b")) == 2
+        device.send(b"b 3")
+        assert next(stream.values_of("b")) == 3
+    assert gateway.api("stats")["last_error"] == "ws: expected NAME VALUE [UNIT], not 1 words"
+    assert gateway.api("sensors/b")["via"] == "ws"
+
+
+def test_a_message_above_the_limit_ends_its_websocket_only(gateway: Gateway) -> None:
+    with gateway.websocket("/device") as device, Stream(gateway) as stream:
+        device.send("x" * 5000)
+        with pytest.raises(ConnectionClosedError, match="1009"):
+            device.recv(DEADLINE)
+        assert "above the ws_message limit" in stream.until("stats", "rejected", 1)["last_error"]
+
+
+def test_a_view_begins_with_a_snapshot_so_a_page_may_come_back(gateway: Gateway) -> None:
     gateway.send_udp(b"old 1")
     with Stream(gateway) as first:
         assert next(first.values_of("old")) == 1
     with Stream(gateway) as again:
         name, data = next(again.events())
-        assert (name, data["keep"]) == ("snapshot", store.RECENT)
+        assert (name, data["keep"], data["actuators"]) == ("snapshot", store.RECENT, [])
         assert [one["name"] for one in data["sensors"]] == ["old"]
-
-
-def test_a_stream_tells_browsers_to_come_back_after_a_second(gateway: Gateway) -> None:
-    with Stream(gateway) as stream:
-        assert stream.response.readline() == b"retry: 1000\n"
 
 
 def test_browsers_and_senders_that_left_are_not_counted(gateway: Gateway) -> None:
@@ -130,12 +132,16 @@ def test_browsers_and_senders_that_left_are_not_counted(gateway: Gateway) -> Non
         assert stayer.until("stats", "browsers", 1)
 
 
-def test_a_slow_browser_misses_readings_and_catches_up_by_a_snapshot(gateway: Gateway) -> None:
+def test_a_slow_page_misses_news_and_catches_up_by_a_snapshot(gateway: Gateway) -> None:
     with Stream(gateway) as watcher, socket.socket() as slow, gateway.tcp() as sender:
         slow.settimeout(DEADLINE)
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", gateway.http_port))
-        slow.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow.sendall(
+            b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
         flood = "".join(f"{'n' * 60}{i} {j}e10\n" for i in range(64) for j in range(120)).encode()
         skipped = 0
         for name, data in watcher.events():
@@ -149,20 +155,62 @@ def test_a_slow_browser_misses_readings_and_catches_up_by_a_snapshot(gateway: Ga
         deadline = time.monotonic() + DEADLINE
         # The first snapshot is the greeting. Whether the last reading comes in the second
         # or behind it depends on who is faster.
-        while received.count(b"event: snapshot") < 2 or b'"value": 4711' not in received:
+        while received.count(b'"snapshot"') < 2 or b'"value": 4711' not in received:
             assert time.monotonic() < deadline
             received += slow.recv(1 << 16)
 
 
-def test_streams_beyond_the_limit_are_asked_to_come_later(gateway: Gateway) -> None:
+@pytest.mark.parametrize(("path", "most"), [("/live", 64), ("/device", 256)])
+def test_websockets_beyond_the_limit_are_asked_to_come_later(
+    gateway: Gateway, path: str, most: int
+) -> None:
     with ExitStack() as stack:
-        for _ in range(64):
-            stack.enter_context(Stream(gateway))
-        status, headers, _ = gateway.ask("/events")
-        assert (status, headers["Retry-After"]) == (503, "5")
+        for _ in range(most):
+            stack.enter_context(gateway.websocket(path, ping_interval=None))
+        with pytest.raises(InvalidStatus) as refused:
+            stack.enter_context(gateway.websocket(path))
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"] == "5"
 
 
-@pytest.mark.parametrize("path", ["/", "/app.js", "/style.css", "/icon.svg"])
+@pytest.mark.parametrize("path", ["/live", "/device"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1.evil.example"]
+)
+def test_a_page_of_another_site_gets_no_websocket(silent: Gateway, path: str, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused, silent.websocket(path, origin=origin):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_our_own_page_gets_its_websocket(silent: Gateway) -> None:
+    with silent.websocket("/live", origin=f"http://127.0.0.1:{silent.http_port}") as page:
+        assert json.loads(page.recv(DEADLINE))["type"] == "snapshot"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "[", "localhost.evil"])
+def test_a_name_of_somebody_else_that_points_here_is_refused(silent: Gateway, host: str) -> None:
+    for path in ("/", "/api/stats", "/live"):
+        assert silent.ask(path, Host=host)[0] in (400, 403)
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1", "[::1]:8000"])
+def test_addresses_and_localhost_need_no_name(silent: Gateway, host: str) -> None:
+    assert silent.ask("/api/stats", Host=host)[0] == 200
+
+
+def test_a_name_that_was_given_is_ours() -> None:
+    with running("--name", "Gateway.local") as gateway:
+        assert gateway.ask("/", Host="gateway.LOCAL:8000")[0] == 200
+        assert gateway.ask("/", Host="other.local")[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/live", "/device"])
+def test_a_request_for_a_websocket_that_is_none_is_told_so(silent: Gateway, path: str) -> None:
+    assert silent.ask(path)[0] == 426
+
+
+@pytest.mark.parametrize("path", ["/", "/app.js", "/cards.js", "/style.css", "/icon.svg"])
 def test_the_page_comes_with_a_policy_that_allows_no_other_host(silent: Gateway, path: str) -> None:
     status, headers, body = silent.ask(path)
     assert status == 200
@@ -170,7 +218,9 @@ def test_the_page_comes_with_a_policy_that_allows_no_other_host(silent: Gateway,
     assert not re.search(rb"""(src|href|url)\s*[=(]\s*["']?https?:""", body)
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/", "/api/sensors/", "/api/sensors/none", "/none"])
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/", "/api/sensors/none", "/api/stats/x", "/csv/none", "/events"]
+)
 def test_unknown_paths_are_not_found(silent: Gateway, path: str) -> None:
     assert silent.ask(path)[0] == 404
 
@@ -187,14 +237,14 @@ def test_other_methods_than_get_are_refused(silent: Gateway) -> None:
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("path", ["/", "/api/stats", "/events"])
+@pytest.mark.parametrize("path", ["/", "/api/stats", "/csv"])
 def test_head_gives_the_header_and_no_body(silent: Gateway, path: str) -> None:
     status, _, body = silent.ask(path, "HEAD")
     assert (status, body) == (200, b"")
 
 
 def test_sigterm_ends_it_with_senders_and_browsers_connected() -> None:
-    with Program("gateway.py", "--port", "0", "--http-port", "0") as program:
+    with Program("gateway.py", *FREE_PORTS) as program:
         gateway = Gateway(program)
         with Stream(gateway) as stream, gateway.tcp() as sender:
             sender.sendall(b"a 1\nunfinished")
@@ -202,68 +252,11 @@ def test_sigterm_ends_it_with_senders_and_browsers_connected() -> None:
             assert program.stop(signal.SIGTERM) == "gateway: closed after 1 measurements\n"
 
 
-def test_a_port_that_is_taken_is_told_without_a_traceback(silent: Gateway) -> None:
-    with Program("gateway.py", "--port", "0", "--http-port", str(silent.http_port)) as second:
+@pytest.mark.parametrize("port", ["port", "http", "mqtt"])
+def test_a_port_that_is_taken_is_told_without_a_traceback(silent: Gateway, port: str) -> None:
+    option = {"port": "--port", "http": "--http-port", "mqtt": "--mqtt-port"}[port]
+    taken = {"port": silent.tcp_port, "http": silent.http_port, "mqtt": silent.mqtt_port}[port]
+    with Program("gateway.py", *FREE_PORTS, option, str(taken)) as second:
         code, output, errors = second.finish()
     assert (code, output) == (1, "")
-    assert re.fullmatch(rf"gateway: .*{silent.http_port}.*\n", errors)
-
-
-# ---- the format and the store: no sockets ----------------------------------
-
-names = st.from_regex(store.NAME, fullmatch=True)
-values = st.floats(-store.MAX_VALUE, store.MAX_VALUE)
-units = st.sampled_from(["", "°C", "%", "m/s", "µg/m³", "u" * 16])
-words = st.sampled_from([b"a", b"-1.5e3", b".5", b"1_0", b"nan", b"1e999", b"\xff", b"u" * 17])
-
-
-@given(names, values, units)
-def test_a_line_made_by_the_rules_is_read_as_it_was_meant(
-    name: str, value: float, unit: str
-) -> None:
-    assert store.parse_line(f"{name} {value!r} {unit}\r".encode()) == (name, value, unit)
-
-
-@given(st.binary(max_size=250) | st.lists(words, max_size=4).map(b" ".join))
-@example(b"a 1 \xc2\xa0")
-@example("a \N{ARABIC-INDIC DIGIT ONE}".encode())
-def test_any_bytes_are_a_measurement_by_the_rules_or_a_value_error(line: bytes) -> None:
-    try:
-        name, value, unit = store.parse_line(line)
-    except ValueError:
-        return
-    assert store.NAME.fullmatch(name)
-    assert abs(value) <= store.MAX_VALUE
-    assert len(unit) <= 16
-    assert line.split()[1].isascii()
-
-
-@given(st.lists(st.binary(max_size=30) | st.builds(lambda n: b"s%d 1" % n, st.integers(0, 200))))
-def test_no_sequence_of_lines_makes_the_store_grow_beyond_its_limits(lines: list[bytes]) -> None:
-    kept = store.Store()
-    for line in lines:
-        kept.take(line, "udp")
-    assert len(kept.sensors) <= store.MAX_SENSORS
-    assert all(len(sensor.recent) <= store.RECENT for sensor in kept.sensors.values())
-    assert kept.accepted + kept.rejected == sum(1 for line in lines if line.strip())
-
-
-def test_what_is_fresh_is_told_once_and_no_longer_than_it_is_kept() -> None:
-    kept = store.Store()
-    for i in range(store.RECENT + 1):
-        kept.take(b"a %d" % i, "udp")
-    kept.take(b"b 1", "udp")
-    assert [len(one["recent"]) for one in kept.take_fresh()] == [store.RECENT, 1]
-    assert kept.take_fresh() == []
-
-
-def test_silent_sensors_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = store.Store()
-    monkeypatch.setattr(store, "now_ms", lambda: 0)
-    kept.take(b"old 1", "udp")
-    monkeypatch.setattr(store, "now_ms", lambda: store.FORGET_AFTER_MS)
-    kept.take(b"new 1", "udp")
-    assert not kept.forget_silent()
-    monkeypatch.setattr(store, "now_ms", lambda: store.FORGET_AFTER_MS + 1)
-    assert kept.forget_silent()
-    assert list(kept.sensors) == ["new"]
+    assert re.fullmatch(rf"gateway: .*{taken}.*{option}.*\n", errors)

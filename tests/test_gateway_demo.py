@@ -5,21 +5,23 @@ The tests of the page need Chromium and are skipped where there is none.
 
 from __future__ import annotations
 
+import re
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import Page, browser_page, find_chromium
-from programs import DEADLINE, Gateway, Program, Stream, load_example
+from programs import DEADLINE, FREE_PORTS, Gateway, Program, Stream, load_example
 
 SENSORS = {
     "cellar.co2": "tcp",
     "garden.wind": "udp",
-    "greenhouse.humidity": "udp",
-    "greenhouse.temperature": "udp",
-    "roof.solar": "tcp",
-    "tank.level": "tcp",
+    "greenhouse.humidity": "mqtt",
+    "greenhouse.temperature": "mqtt",
+    "roof.solar": "ws",
+    "tank.level": "mqtt",
 }
 store = load_example("gateway_store")
 CHROMIUM = find_chromium()
@@ -29,7 +31,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not ins
 @pytest.fixture
 def demo() -> Iterator[Gateway]:
     """Run the gateway with its sensors; Ctrl-C must end both."""
-    with Program("gateway.py", "--demo", "--port", "0", "--http-port", "0") as program:
+    with Program("gateway.py", "--demo", *FREE_PORTS) as program:
         gateway = Gateway(program)
         yield gateway
         gateway.api("stats")
@@ -42,7 +44,7 @@ def page(demo: Gateway, tmp_path: Path) -> Iterator[Page]:
     assert CHROMIUM is not None
     with browser_page(CHROMIUM, tmp_path / "profile") as page:
         page.open(f"http://127.0.0.1:{demo.http_port}/")
-        page.wait_for(f"document.querySelectorAll('.card').length === {len(SENSORS)}")
+        page.wait_for(f"document.querySelectorAll('#sensors .card').length === {len(SENSORS)}")
         yield page
         assert page.complaints == []
 
@@ -52,10 +54,47 @@ def card(name: str, part: str) -> str:
     return f"""(document.querySelector('[data-name="{name}"] {part}') || {{}}).textContent"""
 
 
-def test_the_demo_plays_sensors_by_udp_and_tcp(demo: Gateway) -> None:
+def nowhere() -> list[str]:
+    """Return options that send sensors.py to ports where nobody answers."""
+    return [word for via in ("udp", "tcp", "ws", "mqtt") for word in (f"--{via}", "127.0.0.1:1")]
+
+
+def test_the_demo_plays_sensors_by_every_way_in(demo: Gateway) -> None:
     with Stream(demo) as stream:
         stream.until("stats", "sensors", len(SENSORS))
     assert {one["name"]: one["via"] for one in demo.api("sensors")} == SENSORS
+    devices = {(one["name"], one["via"]) for one in demo.api("stats")["devices"]}
+    host = "127.0.0.1"
+    assert devices == {
+        ("greenhouse", "mqtt"),
+        ("tank", "mqtt"),
+        (host, "udp"),
+        (host, "tcp"),
+        (host, "ws"),
+    }
+
+
+@pytest.mark.parametrize("name", ["greenhouse.fan", "tank.pump"])
+def test_the_actuators_of_the_demo_do_as_they_are_told(demo: Gateway, name: str) -> None:
+    with Stream(demo) as stream:
+        stream.actuator(name, state="off", asked="")
+        for word in ("on", "off"):
+            stream.send(f"switch {name} {word}")
+            stream.actuator(name, asked=word)
+            stream.actuator(name, state=word)
+
+
+def test_the_actuators_come_back_with_their_gateway_and_without_it_they_are_offline() -> None:
+    with Program("gateway.py", *FREE_PORTS) as program:
+        gateway = Gateway(program)
+        address = f"127.0.0.1:{gateway.mqtt_port}"
+        with Stream(gateway) as stream:
+            for _ in range(2):
+                with Program("sensors.py", *nowhere(), "--mqtt", address) as sensors:
+                    stream.actuator("tank.pump", state="off")
+                    sensors.process.kill()  # without a word: the will tells
+                stream.actuator("tank.pump", state="offline")
+        program.stop()
 
 
 def test_the_sensors_send_at_once_and_what_the_gateway_documents() -> None:
@@ -67,42 +106,43 @@ def test_the_sensors_send_at_once_and_what_the_gateway_documents() -> None:
         tcp.settimeout(DEADLINE)
         udp.settimeout(DEADLINE)
         addresses = [f"127.0.0.1:{taken.getsockname()[1]}" for taken in (udp, tcp)]
-        with Program("sensors.py", "--udp", addresses[0], "--tcp", addresses[1]) as program:
+        args = [*nowhere(), "--udp", addresses[0], "--tcp", addresses[1]]
+        with Program("sensors.py", *args) as program:
             connection = tcp.accept()[0]
             with connection, connection.makefile("rb") as lines:
                 came = {"udp": udp.recv(1000), "tcp": lines.readline()}
                 for via, line in came.items():
                     assert SENSORS[store.parse_line(line).name] == via
-                program.stop()  # while it is connected
+                program.process.send_signal(signal.SIGINT)  # while it is connected
+                assert program.finish()[0::2] == (0, "")
 
 
 def test_the_sensors_connect_again_when_the_gateway_comes_back() -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp:
         tcp.settimeout(DEADLINE)
         address = f"127.0.0.1:{tcp.getsockname()[1]}"
-        with Program("sensors.py", "--udp", address, "--tcp", address) as program:
+        with Program("sensors.py", *nowhere(), "--tcp", address) as program:
             tcp.accept()[0].close()
             with tcp.accept()[0] as again:
                 assert again.recv(1)
-                program.stop()
+                program.process.send_signal(signal.SIGINT)
+                assert program.finish()[0::2] == (0, "")
 
 
 def test_the_sensors_stop_when_the_gateway_stays_away() -> None:
-    with socket.socket() as nobody, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        for taken in (nobody, udp):
-            taken.bind(("127.0.0.1", 0))  # and never listened on
-        addresses = [f"127.0.0.1:{taken.getsockname()[1]}" for taken in (udp, nobody)]
-        args = ["--udp", addresses[0], "--tcp", addresses[1], "--retries", "1"]
-        with Program("sensors.py", *args) as program:
-            for _ in range(2):
-                program.line(f"tcp://{addresses[1]}: ")
-            assert program.finish() == (0, "sensors: giving up\n", "")
+    with Program("sensors.py", *nowhere(), "--retries", "1") as program:
+        code, output, errors = program.finish()
+    assert (code, errors) == (0, "")
+    lines = output.splitlines()
+    assert lines.pop() == "sensors: giving up"
+    assert all(re.match(r"sensors: (tcp|ws|actuators).*: .*refused", line) for line in lines)
+    assert len(lines) >= 3
 
 
 @needs_browser
 def test_the_page_shows_every_sensor_and_how_it_came(page: Page) -> None:
     shown = page.evaluate(
-        "Object.fromEntries([...document.querySelectorAll('.card')].map("
+        "Object.fromEntries([...document.querySelectorAll('#sensors .card')].map("
         "(card) => [card.dataset.name, card.querySelector('.via').textContent.toLowerCase()]))"
     )
     assert shown == SENSORS
@@ -148,6 +188,101 @@ def test_the_arrow_keys_look_back_in_a_chart(page: Page, demo: Gateway) -> None:
     assert [value for _, value in seen] == ["2", "1", "2", "1", "3"]
 
 
+def press_enter(page: Page) -> None:
+    """Press Enter, which makes a click of what has the focus."""
+    key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+    page.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
+    page.call("Input.dispatchKeyEvent", type="keyUp", **key)
+
+
+@needs_browser
+def test_a_switch_on_the_page_shows_what_was_asked_and_what_was_done(
+    page: Page, demo: Gateway
+) -> None:
+    switch = """document.querySelector('[data-name="tank.pump"]')"""
+    button = f"{switch}.querySelector('button')"
+    page.wait_for(f"{switch} && {switch}.dataset.state === 'off'")
+    assert page.evaluate(f"[{button}.role, {button}.ariaChecked]") == ["switch", "false"]
+    page.evaluate(f"{button}.focus()")
+    press_enter(page)
+    page.wait_for(f"{switch}.dataset.state === 'waits' && {button}.ariaChecked === 'true'")
+    assert page.evaluate(card("tank.pump", ".asked")).startswith("on, ")
+    assert page.evaluate(card("tank.pump", ".said")).startswith("off, ")
+    page.wait_for(f"{switch}.dataset.state === 'on'")
+    assert page.evaluate(card("tank.pump", ".now")) == "On"
+    assert page.evaluate(card("tank.pump", ".said")).startswith("on, ")
+    assert demo.api("actuators")[1]["asked"] == "on"
+
+
+def set_limits(page: Page, name: str, low: str, high: str) -> None:
+    """Open the form of a sensor's alarm, fill it and press Enter."""
+    form = f"""document.querySelector('[data-name="{name}"] .limits')"""
+    page.evaluate(f"{form}.open = true")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    page.evaluate(f"{form}.querySelector('[name=low]').focus()")
+    page.call("Input.insertText", text=low) if low else None
+    page.evaluate(f"{form}.querySelector('[name=high]').focus()")
+    page.call("Input.insertText", text=high) if high else None
+    press_enter(page)
+
+
+@needs_browser
+def test_limits_set_on_the_page_raise_an_alarm_that_says_what_is_wrong(
+    page: Page, demo: Gateway
+) -> None:
+    demo.send_udp(b"oven.heat 20 C")
+    page.wait_for(f"{card('oven.heat', '.value')} === '20'")
+    assert page.evaluate(card("oven.heat", "summary")) == "Alarm off"
+    set_limits(page, "oven.heat", "-5.5", "19")
+    page.wait_for(f"{card('oven.heat', 'summary')} === 'Alarm below -5.5, above 19'")
+    assert page.evaluate(card("oven.heat", ".alarm")) == "Above 19"
+    alarms = "document.getElementById('alarms').textContent"
+    page.wait_for(f"{alarms} === 'oven.heat is above 19'")
+    assert page.evaluate("document.title") == "(1) Sensor gateway"
+    demo.send_udp(b"oven.heat 19 C")
+    page.wait_for(f"{alarms} === ''")
+    assert page.evaluate("document.title") == "Sensor gateway"
+
+
+@needs_browser
+def test_limits_that_cannot_be_are_stopped_by_the_form_or_the_gateway(
+    page: Page, demo: Gateway
+) -> None:
+    demo.send_udp(b"oven 20 C")
+    page.wait_for(f"{card('oven', '.value')} === '20'")
+    set_limits(page, "oven", "5", "4")
+    invalid = """document.querySelector('[data-name="oven"] [name=high]').validationMessage"""
+    assert "more than the lower" in page.evaluate(invalid)
+    page.evaluate("""document.querySelector('[data-name="oven"] form').reset()""")
+    set_limits(page, "oven", "", "1e16")
+    page.wait_for("document.getElementById('refused').textContent.includes('1e16')")
+    assert page.evaluate(card("oven", "summary")) == "Alarm off"
+
+
+@needs_browser
+def test_the_page_lists_the_devices_and_when_they_were_seen(page: Page) -> None:
+    rows = "[...document.querySelectorAll('#devices tr')]"
+    page.wait_for(f"{rows}.length === 5")
+    names = page.evaluate(f"{rows}.map((row) => row.dataset.name)")
+    assert names == [
+        "tcp 127.0.0.1",
+        "udp 127.0.0.1",
+        "ws 127.0.0.1",
+        "mqtt greenhouse",
+        "mqtt tank",
+    ]
+    assert page.evaluate(f"{rows}.every((row) => /just now|s ago/.test(row.lastChild.textContent))")
+
+
+@needs_browser
+def test_the_page_leads_to_the_history_of_each_sensor(page: Page, demo: Gateway) -> None:
+    href = """document.querySelector('[data-name="garden.wind"] .csv').getAttribute('href')"""
+    status, _, body = demo.ask(page.evaluate(href))
+    assert status == 200
+    assert b"garden.wind" in body
+    assert b"roof.solar" not in body
+
+
 @needs_browser
 def test_pause_holds_the_page_and_resume_brings_it_up_to_date(page: Page, demo: Gateway) -> None:
     page.evaluate("document.getElementById('pause').click()")
@@ -165,14 +300,14 @@ def test_the_page_says_when_the_gateway_is_gone_and_finds_it_again(tmp_path: Pat
     assert CHROMIUM is not None
     live = "document.getElementById('link').dataset.state === '{}'"
     with browser_page(CHROMIUM, tmp_path / "profile") as page:
-        with Program("gateway.py", "--port", "0", "--http-port", "0") as program:
+        with Program("gateway.py", *FREE_PORTS) as program:
             first = Gateway(program)
             first.send_udp(b"before 1")
             page.open(f"http://127.0.0.1:{first.http_port}/")
             page.wait_for(f"{card('before', '.value')} === '1'")
             program.stop()
         page.wait_for(live.format("lost"))
-        with Program("gateway.py", "--port", "0", "--http-port", str(first.http_port)) as program:
+        with Program("gateway.py", *FREE_PORTS, "--http-port", str(first.http_port)) as program:
             second = Gateway(program)
             second.send_udp(b"after 2")
             page.wait_for(f"{card('after', '.value')} === '2' && {live.format('live')}")
@@ -192,6 +327,7 @@ def test_nothing_sticks_out_at_the_side(page: Page, demo: Gateway, width: int, h
     )
     demo.send_udp(b"n" * 64 + b" 1\n" + b"n" * 64 + b" -123456789.125 uuuuuuuuuuuuuuuu")
     page.wait_for(f"{card('n' * 64, '.value')} === '-123,456,789.125'")
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     sticking_out = """[...document.querySelectorAll('.card *')].filter((part) =>
         part.getBoundingClientRect().right > part.closest('.card').getBoundingClientRect().right)

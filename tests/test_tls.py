@@ -851,3 +851,45 @@ def test_the_chain_behind_the_certificate_is_sent(make_manager: Make) -> None:
     Ends(make_manager(), leaf.bundle(intermediate()).opts).shake()
     client, _ = Ends(make_manager(), leaf.opts).refused()
     assert "unable to" in client
+
+
+@pytest.mark.slow
+def test_thousands_of_handshakes_fail_not_once(
+    make_manager: Make, engine: str, poller: str
+) -> None:
+    count = 20_000 if (engine, poller) == ("openssl", "epoll") else 2_000
+    at_a_time = 50
+    shaken = {"client": 0, "server": 0}
+    errors: list[str] = []
+
+    class End(Handler):
+        def __init__(self, side: str) -> None:
+            self.side = side
+
+        def on_tls(self, conn: Connection) -> None:
+            shaken[self.side] += 1
+            if self.side == "server":
+                conn.send("x")  # behind the tickets
+
+        def on_read(self, conn: Connection, data: bytes) -> None:
+            conn.drain()
+            if shaken["client"] + at_a_time <= count:
+                connect()
+
+        def on_error(self, conn: Connection, message: str) -> None:
+            errors.append(message)
+
+    manager, client = make_manager(), End("client")
+    listener = manager.listen("tls://127.0.0.1:0", End("server"), tls=localhost().opts)
+    full, resumed = trusting(resumption=False), trusting()
+
+    def connect() -> None:
+        opts = resumed if shaken["client"] % 2 else full
+        manager.connect(url_of(listener, "tls"), client, tls=opts)
+
+    for _ in range(at_a_time):
+        connect()
+    while len(manager.connections) > 1 and not errors:
+        manager.poll(1000)
+    assert not errors
+    assert shaken == {"client": count, "server": count}

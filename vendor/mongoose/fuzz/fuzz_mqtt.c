@@ -87,6 +87,7 @@ static const struct mgx_callbacks callbacks = {
 /* What we sent is packets, in the version of the connection. */
 static void check_sent(struct outcome *out, const char *p, size_t n, int version) {
   MUST(n <= LOG);
+  version = version < 5 ? 4 : 5; /* so is a CONNECT of another one refused */
   if (n > 0) memcpy(out->sent, p, n);
   out->sent_len = n;
   while (n > 0) {

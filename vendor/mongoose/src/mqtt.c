@@ -9,13 +9,25 @@ enum { MQTT_READ_AHEAD = 64 * 1024 }; /* at most so much is read at once for a p
 
 /* ---- failing: section 4.13 ----------------------------------------------------------- */
 
-/* Of a CONNECT that was refused before its version was known. */
+static uint64_t mqtt_largest(const struct mg_connection *c, const struct mg_mqtt *m) {
+  uint64_t limit = c->mgr->limits.mqtt_packet;
+  if (m->our_packet_maximum == 0) return limit;
+  return limit == 0 || m->our_packet_maximum < limit ? m->our_packet_maximum : limit;
+}
+
+/* Is it a CONNECT, refused for what is in it, whose version can be told all the same? One
+ * that is not whole, or will not be read, tells nothing, wherever the reads ended. */
 static bool mqtt_was_v5(const struct mg_connection *c) {
   static const char begin[] = {0, 4, 'M', 'Q', 'T', 'T', 5};
-  const char *p = c->recv.buf, *end = p + c->recv.len;
-  if (c->recv.len < 2) return false;
-  for (p++; p < end && p < c->recv.buf + 4 && (*p & 0x80); p++) continue;
-  return (size_t) (end - p) > sizeof(begin) && memcmp(p + 1, begin, sizeof(begin)) == 0;
+  const char *p = c->recv.buf, *why = NULL;
+  int64_t whole = c->recv.len == 0 ? 0 : mg__mqtt_length(p, c->recv.len, 0, &why);
+  uint64_t largest = mqtt_largest(c, mg__mqtt(c));
+  if (whole <= 0 || (uint64_t) whole > c->recv.len || (largest != 0 && (uint64_t) whole > largest))
+    return false;
+  if ((uint8_t) *p >> 4 != MQTT_CMD_CONNECT) return false;
+  for (p++; *p & 0x80; p++) continue;
+  p++;
+  return c->recv.buf + whole - p > (ptrdiff_t) sizeof(begin) && memcmp(p, begin, sizeof(begin)) == 0;
 }
 
 /* Tell the peer, if its version can be told, and the user; then the connection ends. */
@@ -292,12 +304,6 @@ static bool mqtt_packet(struct mg_connection *c, struct mg_mqtt *m, struct mg_mq
 static bool mqtt_may_go_on(const struct mg_connection *c, const struct mg_mqtt *m) {
   return !c->is_closing && !c->is_draining && !c->is_paused && !c->mgr->leave &&
          !m->disconnect_sent;
-}
-
-static uint64_t mqtt_largest(const struct mg_connection *c, const struct mg_mqtt *m) {
-  uint64_t limit = c->mgr->limits.mqtt_packet;
-  if (m->our_packet_maximum == 0) return limit;
-  return limit == 0 || m->our_packet_maximum < limit ? m->our_packet_maximum : limit;
 }
 
 /* A server's first packet is CONNACK, so what the core would answer waits for that. */

@@ -145,6 +145,8 @@ static void test_what_breaks_the_protocol_ends_the_connection_with_its_reason(vo
       {CONNECT4 "f0 00", "", "a reserved packet type (0x81"},
       {"c0 00", "", "another packet than CONNECT"},
       {"47 45 54 20 2f", "", "wrong flags (0x81"}, /* GET / */
+      {"37 71 00 04 4d 51 54 54 05 00", "", "a PUBLISH with QoS 3 (0x8"}, /* no CONNECT of 5.0 */
+      {"10 0b 00 04 4d 51 54 54 05 02 00 00 00", "20 03 00 81 00", "a CONNECT of another leng"},
       {"10 0c 00 04 4d 51 54 54 04 03 00 00 00 00", "", "a CONNECT with its reserv"},
       {"10 0d 00 04 4d 51 54 54 05 03 00 00 00 00 00", "20 03 00 81 00", "a CONNECT with"},
       {"10 0f 00 04 4d 51 54 54 05 02 00 00 02 24 01 00 00", "20 03 00 81 00", "a property that"},

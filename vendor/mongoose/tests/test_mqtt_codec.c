@@ -32,7 +32,7 @@ static const struct {
   const char *digits;
   int version; /* 0: a server waits for CONNECT */
   int cmd;
-} good[] = {
+} legal[] = {
     {"10 1b 00 04 4d 51 54 54 04 ee 00 3c 00 03 63 69 64 00 01 77 00 01 6d 00 01 75 00 01 70", 0, 1},
     {"10 0c 00 04 4d 51 54 54 04 02 00 00 00 00", 0, 1},
     {"10 0d 00 04 4d 51 54 54 05 02 00 00 00 00 00", 0, 1},
@@ -80,33 +80,33 @@ static const struct {
 };
 
 static void test_a_packet_is_found_whole_and_every_proper_prefix_asks_for_more(void) {
-  for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+  for (size_t i = 0; i < sizeof(legal) / sizeof(legal[0]); i++) {
     struct mg_mqtt_packet packet;
     char wire[64];
-    size_t n = hex(good[i].digits, wire);
-    for (size_t part = 0; part < n; part++) CHECK(parse(wire, part, good[i].version, &packet) == 0);
-    CHECK(parse(wire, n, good[i].version, &packet) == (int64_t) n);
-    CHECK(packet.event.cmd == good[i].cmd && packet.event.packet_len == n);
+    size_t n = hex(legal[i].digits, wire);
+    for (size_t part = 0; part < n; part++) CHECK(parse(wire, part, legal[i].version, &packet) == 0);
+    CHECK(parse(wire, n, legal[i].version, &packet) == (int64_t) n);
+    CHECK(packet.event.cmd == legal[i].cmd && packet.event.packet_len == n);
     memcpy(wire + n, "\xff\xff\xff", 3); /* what follows does not matter */
-    CHECK(parse(wire, n + 3, good[i].version, &packet) == (int64_t) n);
-    if (n > 2) CHECK(mg__mqtt_length(wire, n < 5 ? n : 5, good[i].version, &why) == (int64_t) n);
+    CHECK(parse(wire, n + 3, legal[i].version, &packet) == (int64_t) n);
+    if (n > 2) CHECK(mg__mqtt_length(wire, n < 5 ? n : 5, legal[i].version, &why) == (int64_t) n);
   }
 }
 
 static void test_a_byte_more_or_less_in_a_packet_is_malformed(void) {
-  for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+  for (size_t i = 0; i < sizeof(legal) / sizeof(legal[0]); i++) {
     struct mg_mqtt_packet packet;
     char wire[64];
-    size_t n = hex(good[i].digits, wire);
-    int cmd = good[i].cmd;
+    size_t n = hex(legal[i].digits, wire);
+    int cmd = legal[i].cmd;
     int64_t result;
     if (cmd == MQTT_CMD_PUBLISH || (wire[1] & 0x80)) continue;
     wire[1]++;
     wire[n] = 0;
-    result = parse(wire, n + 1, good[i].version, &packet);
+    result = parse(wire, n + 1, legal[i].version, &packet);
     /* a code more, a reason where none was, or a length of properties: */
-    if (cmd == MQTT_CMD_SUBACK || (cmd == MQTT_CMD_UNSUBACK && good[i].version == 5) ||
-        (good[i].version == 5 && ((cmd >= MQTT_CMD_PUBACK && cmd <= MQTT_CMD_PUBCOMP) ||
+    if (cmd == MQTT_CMD_SUBACK || (cmd == MQTT_CMD_UNSUBACK && legal[i].version == 5) ||
+        (legal[i].version == 5 && ((cmd >= MQTT_CMD_PUBACK && cmd <= MQTT_CMD_PUBCOMP) ||
                                   cmd >= MQTT_CMD_DISCONNECT)))
       continue;
     CHECK(result < 0);
@@ -119,7 +119,7 @@ static void test_a_byte_more_or_less_in_a_packet_is_malformed(void) {
 static const struct {
   const char *digits;
   int version, reason;
-} bad[] = {
+} not_legal[] = {
     /* the fixed header */
     {"00", 4, 0x81},
     {"f0", 4, 0x81},
@@ -223,16 +223,16 @@ static const struct {
 };
 
 static void test_a_packet_that_is_not_legal_is_refused_with_its_reason(void) {
-  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+  for (size_t i = 0; i < sizeof(not_legal) / sizeof(not_legal[0]); i++) {
     struct mg_mqtt_packet packet;
     char wire[64];
-    size_t n = hex(bad[i].digits, wire);
-    int64_t result = parse(wire, n, bad[i].version, &packet);
-    if (result != -bad[i].reason) fprintf(stderr, "%s: %d\n", bad[i].digits, (int) result);
-    CHECK(result == -bad[i].reason && why != NULL);
+    size_t n = hex(not_legal[i].digits, wire);
+    int64_t result = parse(wire, n, not_legal[i].version, &packet);
+    if (result != -not_legal[i].reason) fprintf(stderr, "%s: %d\n", not_legal[i].digits, (int) result);
+    CHECK(result == -not_legal[i].reason && why != NULL);
     for (size_t part = 0; part < n; part++) {
-      result = parse(wire, part, bad[i].version, &packet);
-      CHECK(result == 0 || result == -bad[i].reason);
+      result = parse(wire, part, not_legal[i].version, &packet);
+      CHECK(result == 0 || result == -not_legal[i].reason);
     }
   }
 }
@@ -286,7 +286,7 @@ static void test_a_publish_gives_its_parts(void) {
 static void test_a_connect_gives_its_fields(void) {
   struct mgx_mqtt_connect f;
   char wire[64];
-  size_t n = hex(good[0].digits, wire);
+  size_t n = hex(legal[0].digits, wire);
   CHECK(mgx_mqtt_connect_fields(guarded(wire, n), n, &f) == 0);
   CHECK(f.version == 4 && f.keepalive == 60 && f.clean);
   CHECK(is(f.client_id.buf, f.client_id.len, "cid") && f.has_will && f.will_qos == 1);
@@ -345,7 +345,7 @@ static void test_packets_are_written_as_the_standard_has_them(void) {
   struct mg_mqtt_form sub = {0x82, false, {"\0\1", 2}, {NULL, 0}, {"\0\1w\1", 4}};
   struct mg_mqtt_form suback = {0x90, true, {"\0\1", 2}, {"\x1f\0\1x", 4}, {"\1", 1}};
   CHECK(mg__mqtt_connect_length(&f) == 29);
-  expect(wire, mg__mqtt_connect_write(&f, wire), good[0].digits);
+  expect(wire, mg__mqtt_connect_write(&f, wire), legal[0].digits);
   CHECK(mg__mqtt_publish_length(&p, 4) == 8);
   expect(wire, mg__mqtt_publish_write(&p, 4, wire), "33 06 00 01 77 00 02 6d");
   CHECK(mg__mqtt_publish_length(&p, 5) == 9);
