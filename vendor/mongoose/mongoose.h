@@ -625,11 +625,11 @@ enum { /* how a property is written */
  * also behind a DISCONNECT; MGX_EINVAL; MGX_ELIMIT; MGX_ENOMEM; MGX_EPEER: too large, a
  * QoS or a RETAIN that the peer has ruled out. On an error nothing was sent. */
 
-/* Publish. `flags` as in the packet: QoS << 1 | RETAIN. The packet identifier, 0 for QoS
- * 0. A message of QoS 1 or 2 waits in the session while the peer's receive maximum (or
- * what is unsent) stands against it. Before CONNACK: 3.1.1 clients send at once as long
- * as the session is new, all others keep it until then. MGX_ESTATE: on a server
- * connection before its CONNACK. */
+/* Publish. `flags` as in the packet: QoS << 1 | RETAIN; `props` without a topic alias. The
+ * packet identifier, 0 for QoS 0. A message of QoS 1 or 2 waits in the session while the
+ * peer's receive maximum (or what is unsent) stands against it. Before CONNACK: 3.1.1
+ * clients send at once as long as the session is new, all others keep it until then.
+ * MGX_ESTATE: on a server connection before its CONNACK. */
 int mgx_mqtt_pub(struct mg_mgr *mgr, uint64_t conn, const char *topic, size_t topic_len,
                  const char *data, size_t len, unsigned flags, const char *props,
                  size_t props_len);

@@ -37,8 +37,6 @@ enum { /* first byte of PUBLISH, section 3.3.1 */
 };
 
 enum { /* properties that the core looks at, section 2.2.2.2 */
-  MG_MQTT_PROP_EXPIRY = 0x02,
-  MG_MQTT_PROP_RESPONSE_TOPIC = 0x08,
   MG_MQTT_PROP_SUBSCRIPTION_ID = 0x0b,
   MG_MQTT_PROP_KEEPALIVE = 0x13,
   MG_MQTT_PROP_AUTH_METHOD = 0x15,
@@ -120,7 +118,6 @@ size_t mg__mqtt_form_write(const struct mg_mqtt_form *form, char *to);
 struct mg_mqtt_publish {
   struct mg_str topic, data, props;
   uint16_t id; /* 0: QoS 0 */
-  uint16_t alias; /* in front of the other properties; 0: none */
   uint8_t flags;
 };
 size_t mg__mqtt_publish_length(const struct mg_mqtt_publish *publish, int version);

@@ -440,15 +440,9 @@ size_t mg__mqtt_form_write(const struct mg_mqtt_form *form, char *to) {
   return (size_t) (to - start);
 }
 
-enum { MQTT_ALIAS_LENGTH = 3 }; /* the property topic alias */
-
-static size_t mqtt_publish_props(const struct mg_mqtt_publish *p) {
-  return p->props.len + (p->alias != 0 ? MQTT_ALIAS_LENGTH : 0);
-}
-
 static size_t mqtt_publish_remaining(const struct mg_mqtt_publish *p, int version) {
   size_t n = 2 + p->topic.len + (p->flags & MG_MQTT_QOS ? 2 : 0) + p->data.len;
-  return version == 5 ? n + mqtt_varint_length(mqtt_publish_props(p)) + mqtt_publish_props(p) : n;
+  return version == 5 ? n + mqtt_varint_length(p->props.len) + p->props.len : n;
 }
 
 size_t mg__mqtt_publish_length(const struct mg_mqtt_publish *p, int version) {
@@ -463,11 +457,7 @@ size_t mg__mqtt_publish_write(const struct mg_mqtt_publish *p, int version, char
   to = mqtt_put_text(to, p->topic);
   if (p->flags & MG_MQTT_QOS) to = mqtt_put_short(to, p->id);
   if (version == 5) {
-    to = mqtt_put_varint(to, mqtt_publish_props(p));
-    if (p->alias != 0) {
-      *to++ = MG_MQTT_PROP_ALIAS;
-      to = mqtt_put_short(to, p->alias);
-    }
+    to = mqtt_put_varint(to, p->props.len);
     to = mqtt_put_bytes(to, p->props);
   }
   to = mqtt_put_bytes(to, p->data);

@@ -114,8 +114,8 @@ bool mg__mqtt_props_ok(const struct mg_mqtt *m, int cmd, struct mg_str props) {
 
 /* ---- PUBLISH ----------------------------------------------------------------------------------- */
 
-/* What can be known without a connection. *seen: the properties that are there. Aliases are
- * the core's, for they end with the connection. */
+/* What can be known without a connection. *seen: the properties that are there. A topic
+ * alias is none of a message's own: it ends with the connection. */
 static bool mqtt_publish_ok(const struct mg_mqtt_publish *p, unsigned flags, uint64_t *seen) {
   const char *why;
   *seen = 0;

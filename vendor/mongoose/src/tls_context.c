@@ -15,8 +15,8 @@ struct reading { /* of one option */
   const char *what; /* name of the option */
 };
 
-static int bad(const struct reading *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static int bad(const struct reading *r, const char *fmt, ...) {
+static int ctx_bad(const struct reading *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int ctx_bad(const struct reading *r, const char *fmt, ...) {
   unsigned long code = r->ssl->ERR_peek_error();
   const char *reason = code == 0 ? NULL : r->ssl->ERR_reason_error_string(code);
   char text[128];
@@ -71,13 +71,13 @@ static int each_cert(const struct reading *r, struct mg_str text,
   BIO *bio = reader(r, text);
   int result = MGX_OK;
   if (bio == NULL) return MGX_ENOMEM;
-  if (count == 0) result = bad(r, "there is no certificate in it");
+  if (count == 0) result = ctx_bad(r, "there is no certificate in it");
   for (size_t i = 0; i < count && result == MGX_OK; i++) {
     X509 *cert = pem ? r->ssl->PEM_read_bio_X509(bio, NULL, give_password, &no_password)
                      : r->ssl->d2i_X509_bio(bio, NULL);
     if (cert == NULL)
-      result = pem ? bad(r, "certificate %zu is malformed", i + 1)
-                   : bad(r, "neither PEM nor a DER certificate");
+      result = pem ? ctx_bad(r, "certificate %zu is malformed", i + 1)
+                   : ctx_bad(r, "neither PEM nor a DER certificate");
     else
       result = take(r, ctx, cert, i);
     r->ssl->X509_free(cert);
@@ -90,14 +90,14 @@ static int each_cert(const struct reading *r, struct mg_str text,
 static int take_anchor(const struct reading *r, SSL_CTX *ctx, X509 *cert, size_t index) {
   if (r->ssl->X509_STORE_add_cert(r->ssl->SSL_CTX_get_cert_store(ctx), cert) != 1 ||
       r->ssl->SSL_CTX_add_client_CA(ctx, cert) != 1)
-    return bad(r, "certificate %zu can't be used", index + 1);
+    return ctx_bad(r, "certificate %zu can't be used", index + 1);
   return MGX_OK;
 }
 
 static int take_own(const struct reading *r, SSL_CTX *ctx, X509 *cert, size_t index) {
   bool done = index == 0 ? r->ssl->SSL_CTX_use_certificate(ctx, cert) == 1
                          : r->ssl->SSL_CTX_ctrl(ctx, MG_OSSL_CTRL_CHAIN_CERT, 1, cert) == 1;
-  return done ? MGX_OK : bad(r, "certificate %zu can't be used", index + 1);
+  return done ? MGX_OK : ctx_bad(r, "certificate %zu can't be used", index + 1);
 }
 
 static int read_key(const struct reading *r, SSL_CTX *ctx, struct mg_str text,
@@ -119,11 +119,11 @@ static int read_key(const struct reading *r, SSL_CTX *ctx, struct mg_str text,
     }
   }
   if (key == NULL)
-    result = bad(r, password.len > 0 ? "no private key in it that the password opens"
+    result = ctx_bad(r, password.len > 0 ? "no private key in it that the password opens"
                                      : "no private key in it, or it is encrypted and no password was given");
   else if (r->ssl->SSL_CTX_use_PrivateKey(ctx, key) != 1 ||
            r->ssl->SSL_CTX_check_private_key(ctx) != 1)
-    result = bad(r, "it does not belong to the certificate");
+    result = ctx_bad(r, "it does not belong to the certificate");
   r->ssl->EVP_PKEY_free(key);
   r->ssl->BIO_free(bio);
   r->ssl->ERR_clear_error();
@@ -168,13 +168,13 @@ static int set_own(struct reading *r, SSL_CTX *ctx, const struct mgx_tls_opts *o
   int result;
   if (opts->cert.len == 0 && opts->key.len > 0) {
     r->what = "key";
-    return bad(r, "a key without a certificate");
+    return ctx_bad(r, "a key without a certificate");
   }
   if (opts->cert.len == 0) return MGX_OK;
   r->what = "cert";
   result = each_cert(r, opts->cert, take_own, ctx);
   if (result != MGX_OK) return result;
-  if (opts->key.len == 0 && !is_pem(opts->cert)) return bad(r, "its private key is missing");
+  if (opts->key.len == 0 && !is_pem(opts->cert)) return ctx_bad(r, "its private key is missing");
   r->what = opts->key.len > 0 ? "key" : "cert";
   return read_key(r, ctx, opts->key.len > 0 ? opts->key : opts->cert, opts->password);
 }
@@ -203,15 +203,15 @@ static char *select_ciphers(struct mg_str list, bool tls13) {
 static int set_ciphers(struct reading *r, SSL_CTX *ctx, struct mg_str list) {
   int result = MGX_OK;
   r->what = "ciphers";
-  if (list.len > 0 && memchr(list.buf, '\0', list.len) != NULL) return bad(r, "NUL in it");
+  if (list.len > 0 && memchr(list.buf, '\0', list.len) != NULL) return ctx_bad(r, "NUL in it");
   for (int tls13 = 0; tls13 < 2 && list.len > 0 && result == MGX_OK; tls13++) {
     char *names = select_ciphers(list, tls13);
     if (names == NULL) return MGX_ENOMEM;
     if (names[0] != '\0' && tls13 && r->ssl->SSL_CTX_set_ciphersuites == NULL)
-      result = bad(r, "this OpenSSL has no TLS 1.3");
+      result = ctx_bad(r, "this OpenSSL has no TLS 1.3");
     else if (names[0] != '\0' && (tls13 ? r->ssl->SSL_CTX_set_ciphersuites(ctx, names)
                                         : r->ssl->SSL_CTX_set_cipher_list(ctx, names)) != 1)
-      result = bad(r, "'%.80s' is not a list of ciphers", names);
+      result = ctx_bad(r, "'%.80s' is not a list of ciphers", names);
     mg__free(names);
   }
   return result;
@@ -222,12 +222,12 @@ static int set_versions(struct reading *r, SSL_CTX *ctx, const struct mgx_tls_op
   r->what = "min_version";
   if (min < MG_OSSL_TLS1_2_VERSION || min > MG_OSSL_TLS1_3_VERSION ||
       r->ssl->SSL_CTX_ctrl(ctx, MG_OSSL_CTRL_SET_MIN_PROTO_VERSION, min, NULL) != 1)
-    return bad(r, "0x%04x can't be used", (unsigned) min);
+    return ctx_bad(r, "0x%04x can't be used", (unsigned) min);
   r->what = "max_version";
   if (opts->max_version != 0 &&
       (opts->max_version < min ||
        r->ssl->SSL_CTX_ctrl(ctx, MG_OSSL_CTRL_SET_MAX_PROTO_VERSION, opts->max_version, NULL) != 1))
-    return bad(r, "0x%04x can't be used", (unsigned) opts->max_version);
+    return ctx_bad(r, "0x%04x can't be used", (unsigned) opts->max_version);
   return MGX_OK;
 }
 
@@ -261,7 +261,7 @@ static int alpn_select(SSL *ssl, const unsigned char **out, unsigned char *out_l
 static int set_alpn(struct reading *r, struct mg_tls_ctx *ctx, struct mg_str list) {
   if (list.len == 0) return MGX_OK;
   r->what = "alpn";
-  if (list.len > 65535 || !alpn_is_list(list)) return bad(r, "not a list of protocols");
+  if (list.len > 65535 || !alpn_is_list(list)) return ctx_bad(r, "not a list of protocols");
   ctx->alpn = mg__malloc(list.len);
   if (ctx->alpn == NULL) return MGX_ENOMEM;
   memcpy(ctx->alpn, list.buf, list.len);
