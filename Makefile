@@ -49,8 +49,8 @@ test: $(VENV)/.stamp-test test-c
 test-c:
 	@if echo 'int main(void){return 0;}' | \
 	    $(CC) -fsanitize=address,undefined -x c -o /dev/null - 2>/dev/null; \
-	then $(MAKE) -C vendor/mongoose/tests; \
-	else $(MAKE) -C vendor/mongoose/tests SAN= OUT=../../../build/ctests-plain; fi
+	then $(MAKE) -j 2 -C vendor/mongoose/tests; \
+	else $(MAKE) -j 2 -C vendor/mongoose/tests SAN= OUT=../../../build/ctests-plain; fi
 
 lint: $(VENV)/.stamp-dev lint-c
 	$(PY) -m ruff check .

@@ -4,24 +4,22 @@
     mosquitto_sub -t 'home/#' -v &
     mosquitto_pub -t home/kitchen -m 21.5
 
-Everything is in memory. It asks nobody for a password, and has no shared subscriptions,
-subscription identifiers or expiry of waiting messages.
+Not here: disks, passwords, shared subscriptions, expiry of waiting messages.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from itertools import count
+from functools import lru_cache
 from typing import Any, Callable, NamedTuple
 
 from mongoose_py import Connection, Error, Handler, Limits, Manager, MqttMessage, mqtt_match
 
 CONNECT, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 8, 10, 12, 14
-NO_LOCAL, KEEP_RETAIN = 4, 8  # options of a subscription; the low two bits are its QoS
-FOREVER = 0xFFFFFFFF
-QUOTA, TAKEN_OVER, NO_SHARED = 0x97, 0x8E, 0x9E
-NOT_HERE = {"shared_subscription_available": 0, "subscription_identifier_available": 0}
+NO_LOCAL, KEEP = 4, 8  # options of a subscription; the low two bits are its QoS
+EXPIRY, FOREVER = "session_expiry_interval", 0xFFFFFFFF
+QUOTA, NO_SHARED, TAKEN_OVER = 0x97, 0x9E, 0x8E
 
 
 class Message(NamedTuple):
@@ -31,6 +29,12 @@ class Message(NamedTuple):
     retain: bool
     props: dict[str, Any]
 
+    @classmethod
+    def of(cls, source: Any, data: bytes) -> Message:
+        props = source.properties_by_name()
+        props.pop("topic_alias", None)  # was between that client and us
+        return cls(source.topic, data, source.qos, source.retain, props)
+
 
 class Client:
     """What the broker knows of one client identifier, connected or not."""
@@ -38,7 +42,7 @@ class Client:
     def __init__(self, name: str, manager: Manager) -> None:
         self.name = name
         self.session = manager.mqtt_session()  # messages of QoS 1 and 2, kept in C
-        self.subscriptions: set[str] = set()
+        self.subscriptions: dict[str, int] = {}  # filters with their options
         self.conn: Connection | None = None
         self.five = False  # it speaks version 5
         self.expiry = 0  # seconds it is remembered without a connection
@@ -47,14 +51,12 @@ class Client:
 
     def send(self, message: Message, qos: int, retain: bool) -> None:
         """Pass a message on, or keep it when it may not be lost."""
-        topic, data, props = message.topic, message.data, message.props if self.five else None
+        props = message.props if self.five else None
         try:
-            if qos:
-                self.session.mqtt_pub(topic, data, qos, retain, properties=props)
-            elif self.conn is not None:
-                self.conn.mqtt_pub(topic, data, 0, retain, properties=props)
+            if qos or self.conn is not None:
+                self.session.mqtt_pub(message.topic, message.data, qos, retain, properties=props)
         except Error as exc:  # it reads too slowly, or takes no message of this size
-            logging.warning("%s misses a message to %s: %s", self.name, topic, exc)
+            logging.warning("%s misses a message: %s", self.name, exc)
 
 
 class Broker(Handler):
@@ -66,16 +68,11 @@ class Broker(Handler):
     def __init__(self) -> None:
         self.manager = Manager(self, limits=self.LIMITS)
         self.clients: dict[str, Client] = {}
-        self.wanted: dict[str, dict[Client, int]] = {}  # by filter: options
-        self.routes: dict[str, dict[Client, int]] = {}  # by topic: as found out before
         self.retained: dict[str, Message] = {}
-        self.names = (f"auto-{number}" for number in count(1))
+        self.routes = lru_cache(self.ROUTES)(self.find_routes)
 
     def on_mqtt_message(self, conn: Connection, message: MqttMessage) -> None:
-        props = message.properties_by_name() if conn.userdata.five else {}
-        props.pop("topic_alias", None)  # was between that client and us
-        one = Message(message.topic, message.data, message.qos, message.retain, props)
-        self.publish(one, conn.userdata)
+        self.publish(Message.of(message, message.data), conn.userdata)
 
     def on_mqtt_command(self, conn: Connection, message: MqttMessage) -> None:
         client = conn.userdata
@@ -84,20 +81,18 @@ class Broker(Handler):
         elif message.cmd == SUBSCRIBE:
             self.subscribe(client, conn, message)
         elif message.cmd == UNSUBSCRIBE:
-            there = [self.unsubscribe(client, name) for name in message.topics]
-            conn.mqtt_unsuback(message.id, [0 if found else 0x11 for found in there])
+            there = [client.subscriptions.pop(name, None) for name in message.topics]
+            self.routes.cache_clear()
+            conn.mqtt_unsuback(message.id, [0x11 if one is None else 0 for one in there])
         elif message.cmd == PINGREQ:
             conn.mqtt_pong()
         elif message.cmd == DISCONNECT:
             client.will = client.will if message.reason_codes == [4] else None
-            props = message.properties_by_name()
-            client.expiry = props.get("session_expiry_interval", client.expiry)
+            client.expiry = message.properties_by_name().get(EXPIRY, client.expiry)
 
     def on_close(self, conn: Connection) -> None:
         if conn.userdata is not None and conn.userdata.conn is conn:  # not taken over
             self.leave(conn.userdata)
-
-    # -- clients coming and going -------------------------------------------
 
     def welcome(self, conn: Connection, message: MqttMessage) -> None:
         five, clean = message.version == 5, message.clean_session
@@ -105,7 +100,7 @@ class Broker(Handler):
             return conn.mqtt_connack(1)
         if not message.client_id and not five and not clean:
             return conn.mqtt_connack(2)  # nobody could ever come back to it
-        name = message.client_id or next(self.names)
+        name = message.client_id or f"auto-{conn.id}"
         old = self.clients.get(name)
         if old is not None and old.conn is not None:
             old.conn.mqtt_disconnect(TAKEN_OVER)
@@ -118,33 +113,27 @@ class Broker(Handler):
         client = self.clients[name] if present else Client(name, self.manager)
         self.clients[name] = conn.userdata = client
         client.conn, client.five, client.visits = conn, five, client.visits + 1
-        asked = message.properties_by_name()
-        client.expiry = asked.get("session_expiry_interval", 0 if clean or five else FOREVER)
-        will, client.will = message.will, None
-        if will is not None:
-            props = will.properties_by_name()
-            client.will = Message(will.topic, will.message, will.qos, will.retain, props)
-        answer: dict[str, Any] = {"assigned_client_identifier": name, **NOT_HERE} if five else {}
-        return conn.mqtt_connack(0, present, answer, session=client.session)
+        expiry = 0 if clean or five else FOREVER
+        client.expiry = message.properties_by_name().get(EXPIRY, expiry)
+        will = message.will
+        client.will = Message.of(will, will.message) if will is not None else None
+        answer = {"assigned_client_identifier": name, "shared_subscription_available": 0}
+        return conn.mqtt_connack(0, present, answer if five else None, session=client.session)
 
     def leave(self, client: Client) -> None:
-        """Deal with a connection that is gone."""
-        client.conn = None
+        client.conn, visit = None, client.visits
         delay = client.will.props.pop("will_delay_interval", 0) if client.will else 0
-        if min(delay, client.expiry) == 0:
-            self.publish_will(client)
-        else:
-            self.later(delay, client, self.publish_will)
+
+        def unless_back(action: Callable[[Client], None]) -> Callable[[], None]:
+            return lambda: action(client) if client.visits == visit else None
+
         if client.expiry == 0:
             self.forget(client)
-        elif client.expiry != FOREVER:
-            self.later(client.expiry, client, self.forget)
-
-    def later(self, seconds: int, client: Client, action: Callable[[Client], None]) -> None:
-        """Do it then, unless the client has come back."""
-        visit = client.visits
-        callback = lambda: action(client) if client.visits == visit else None  # noqa: E731
-        self.manager.timer_add(seconds * 1000, callback)
+        elif delay == 0:
+            self.publish_will(client)
+        for seconds, action in ((delay, self.publish_will), (client.expiry, self.forget)):
+            if 0 < seconds < FOREVER:
+                self.manager.timer_add(seconds * 1000, unless_back(action))
 
     def publish_will(self, client: Client) -> None:
         will, client.will = client.will, None
@@ -152,15 +141,11 @@ class Broker(Handler):
             self.publish(will, client)
 
     def forget(self, client: Client) -> None:
-        """End a session."""
         client.visits += 1
         self.publish_will(client)
-        for name in list(client.subscriptions):
-            self.unsubscribe(client, name)
         client.session.close()
         del self.clients[client.name]
-
-    # -- messages -----------------------------------------------------------
+        self.routes.cache_clear()
 
     def subscribe(self, client: Client, conn: Connection, message: MqttMessage) -> None:
         """Answer SUBSCRIBE, and send what was retained."""
@@ -171,52 +156,33 @@ class Broker(Handler):
             if full or name.startswith("$share/"):
                 codes.append((QUOTA if full else NO_SHARED) if client.five else 0x80)
                 continue
-            client.subscriptions.add(name)
-            self.wanted.setdefault(name, {})[client] = options
+            client.subscriptions[name] = options
             codes.append(options & 3)
             if options >> 4 == 0 or (options >> 4 == 1 and not known):  # retain handling
                 asked.append((name, options & 3))
-        self.routes.clear()
+        self.routes.cache_clear()
         conn.mqtt_suback(message.id, codes)
         for name, granted in asked:
             for one in self.retained.values():
                 if mqtt_match(name, one.topic):
                     client.send(one, min(one.qos, granted), True)
 
-    def unsubscribe(self, client: Client, name: str) -> bool:
-        """Remove a subscription; return whether it was there."""
-        if name not in client.subscriptions:
-            return False
-        client.subscriptions.remove(name)
-        del self.wanted[name][client]
-        if not self.wanted[name]:
-            del self.wanted[name]
-        self.routes.clear()
-        return True
-
     def publish(self, one: Message, sender: Client | None) -> None:
-        """Send a message to all who want it."""
         if one.retain:
             self.retained.pop(one.topic, None)
             if one.data and len(self.retained) < self.RETAINED:
                 self.retained[one.topic] = one
-        routes = self.routes.get(one.topic)
-        for client, options in (self.route(one.topic) if routes is None else routes).items():
+        for client, options in self.routes(one.topic):
             if client is not sender or not options & NO_LOCAL:
-                client.send(
-                    one, min(one.qos, options & 3), one.retain and options & KEEP_RETAIN > 0
-                )
+                client.send(one, min(one.qos, options & 3), one.retain and options & KEEP != 0)
 
-    def route(self, topic: str) -> dict[Client, int]:
+    def find_routes(self, topic: str) -> list[tuple[Client, int]]:
         """Find out who wants a topic: of a client's matching filters the highest QoS."""
-        if len(self.routes) >= self.ROUTES:
-            self.routes.clear()
-        routes = self.routes[topic] = {}
-        for name in filter(lambda name: mqtt_match(name, topic), self.wanted):
-            for client, options in self.wanted[name].items():
-                if client not in routes or options & 3 > routes[client] & 3:
-                    routes[client] = options
-        return routes
+        return [
+            (client, max(found, key=lambda options: options & 3))
+            for client in self.clients.values()
+            if (found := [o for f, o in client.subscriptions.items() if mqtt_match(f, topic)])
+        ]
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mongoose_py.tls import Tls
 
 CONNECTING, OPEN, WAITING, CLOSED = "connecting", "open", "waiting", "closed"
+_session_pub = lib.mgx_mqtt_session_pub
 _FILTERS_AT_ONCE = 64  # in one SUBSCRIBE that restores them
 # Answers to a CONNECT that the next attempt will most likely get as well.
 _LASTING = {1, 2, 4, 5, 0x81, 0x82, 0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x90, 0x95, 0x9D}
@@ -174,11 +175,12 @@ class MqttSession:
                 it does not take this, or a message of QoS 0 has no connection.
             ConnectionClosed: If the session is closed.
         """
-        name = mqtt.utf8(topic, "topic")
-        payload = as_bytes(message, "message")
-        flags = mqtt.checked_qos(qos) << 1 | bool(retain)
+        # As in Connection.mqtt_pub(): a server passes each message on by this call.
+        name = topic.encode() if type(topic) is str else mqtt.utf8(topic, "topic")
+        payload = message if type(message) is bytes else as_bytes(message, "message")
+        flags = (mqtt.checked_qos(qos) << 1 if qos else 0) | bool(retain)
         block = mqtt.properties_block(properties) if properties else b""
-        code: int = lib.mgx_mqtt_session_pub(
+        code: int = _session_pub(
             self._mgr,
             self._number,
             name,

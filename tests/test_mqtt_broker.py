@@ -62,7 +62,7 @@ def version(request: pytest.FixtureRequest) -> int:
 
 def test_the_example_is_short() -> None:
     lines = (EXAMPLES / EXAMPLE).read_text().splitlines()
-    assert sum(line != "" for line in lines) <= 200
+    assert len(lines) <= 200
 
 
 @pytest.mark.parametrize("granted", [0, 1, 2])
@@ -230,7 +230,7 @@ def test_a_session_is_forgotten_after_its_time(broker: Any, client: Callable[...
     subscribe(one, ("a", 1))
     one.close()
     pump(broker.manager, lambda: broker.clients == {})
-    assert (broker.wanted, broker.routes) == ({}, {})
+    assert broker.routes.cache_info().currsize == 0
 
 
 def test_a_second_client_of_the_same_name_takes_over(
@@ -248,7 +248,7 @@ def test_a_second_client_of_the_same_name_takes_over(
 def test_whoever_has_no_name_is_given_one(broker: Any, client: Callable[..., Peer]) -> None:
     with Peer.of(broker.manager, broker.listener, 5) as peer:
         peer.send(mp.Connect("", version=5))
-        assert (0x12, "auto-1") in peer.packet().properties
+        assert (0x12, "auto-2") in peer.packet().properties
     with Peer.of(broker.manager, broker.listener) as peer:
         peer.send(mp.Connect("", clean=False))
         assert peer.until_the_end() == [mp.Connack(2)]
@@ -290,7 +290,7 @@ def test_our_clients_get_along_with_it(broker: Any) -> None:
         url = f"mqtt://127.0.0.1:{port}"
         one = manager.mqtt_connect(url, handle, version=5)
         one.mqtt_sub("a/#", 2)
-        pump(manager, lambda: broker.wanted)
+        pump(manager, lambda: any(client.subscriptions for client in [*broker.clients.values()]))
         two = manager.mqtt_connect(url)
         for n in range(100):
             two.mqtt_pub("a/b", str(n), n % 3)
