@@ -1,7 +1,7 @@
 """Send one message to a WebSocket and print what comes back.
 
-    python examples/ws_chat.py
-    python examples/ws_client.py ws://127.0.0.1:8000/chat "hello, everybody"
+    python examples/websocket/ws_chat.py
+    python examples/websocket/ws_client.py ws://127.0.0.1:8000/chat "hello, everybody"
 
 Ctrl-C ends it, and so does the server when it closes.
 """

@@ -1,6 +1,6 @@
 """A chat in a browser: everybody gets what anybody writes.
 
-    python examples/ws_chat.py
+    python examples/websocket/ws_chat.py
 
 Open http://127.0.0.1:8000/ in two windows and write something.
 """

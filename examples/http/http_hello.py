@@ -1,6 +1,6 @@
 """Answer HTTP requests.
 
-    python examples/http_hello.py
+    python examples/http/http_hello.py
     curl http://127.0.0.1:8000/
     curl -i http://127.0.0.1:8000/nowhere
 

@@ -1,6 +1,6 @@
 r"""Speak a protocol of lines over TCP: each line comes back in capitals.
 
-    python examples/tcp_line_server.py
+    python examples/network/tcp_line_server.py
     printf 'one\ntwo\n' | nc -N 127.0.0.1 9000
 
 TCP has no messages: a read may end in the middle of a line.  ``recv_keep``

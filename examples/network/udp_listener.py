@@ -1,6 +1,6 @@
 """Print the datagrams that arrive, and acknowledge each to its sender.
 
-    python examples/udp_listener.py
+    python examples/network/udp_listener.py
     echo hello | nc -u -w1 127.0.0.1 9000
 
 The sender gets ``6 bytes`` back; here a line names the sender and the text.
