@@ -217,19 +217,15 @@ class MqttMessage(_WithProperties):
     def topic(self) -> str:
         """Topic of a PUBLISH, also where an alias stood for it; else ``""``."""
         raw = self._raw
-        if raw is None or not raw.topic_len:
-            return ""
-        topic: str = _unpack(raw.topic, raw.topic_len).decode()
-        return topic
+        size = 0 if raw is None else raw.topic_len  # each look at a field costs as much as a call
+        return _unpack(raw.topic, size).decode() if size else ""
 
     @property
     def data(self) -> bytes:
         """Payload of a PUBLISH."""
         raw = self._raw
-        if raw is None or raw.cmd != PUBLISH or not raw.data_len:
-            return b""
-        data: bytes = _unpack(raw.data, raw.data_len)
-        return data
+        size = 0 if raw is None else raw.data_len
+        return _unpack(raw.data, size) if size and raw.cmd == PUBLISH else b""
 
     @property
     def text(self) -> str:
@@ -240,19 +236,20 @@ class MqttMessage(_WithProperties):
     def qos(self) -> int:
         """QoS of a PUBLISH, 0 to 2."""
         raw = self._raw
-        return 0 if raw is None or raw.cmd != PUBLISH else raw.first >> 1 & 3
+        first = 0 if raw is None else raw.first
+        return first >> 1 & 3 if first >> 4 == PUBLISH else 0
 
     @property
     def retain(self) -> bool:
         """Whether a PUBLISH is marked to be retained; from a server: whether it was."""
         raw = self._raw
-        return raw is not None and raw.cmd == PUBLISH and raw.first & 1 != 0
+        return raw is not None and raw.first & 0xF1 == PUBLISH << 4 | 1
 
     @property
     def dup(self) -> bool:
         """Whether a PUBLISH is marked as sent before."""
         raw = self._raw
-        return raw is not None and raw.cmd == PUBLISH and raw.first & 8 != 0
+        return raw is not None and raw.first & 0xF8 == PUBLISH << 4 | 8
 
     # -- of acknowledgements ------------------------------------------------
 

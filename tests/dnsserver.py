@@ -302,6 +302,14 @@ class Server:
                 else:
                     self._udp.sendto(message, query.source)
 
+    def send_pieces(self, query: Query, pieces: Iterable[bytes]) -> None:
+        """Send bytes over TCP, each piece by itself."""
+        stream = self._streams[query.source]
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # they have heard enough
+            for piece in pieces:
+                stream.sendall(piece)
+
     def wait_for(self, count: int) -> list[Query]:
         """Return the queries once there are *count* of them."""
         with self._came:

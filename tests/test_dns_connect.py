@@ -22,6 +22,8 @@ from mongoose_py import (
     MG_EV_CONNECT,
     MG_EV_ERROR,
     MG_EV_HTTP_MSG,
+    MG_EV_MQTT_CMD,
+    MG_EV_MQTT_OPEN,
     MG_EV_OPEN,
     MG_EV_READ,
     MG_EV_RESOLVE,
@@ -131,6 +133,23 @@ def test_http_and_websocket_clients_take_names_too(
     pump(manager, lambda: seen.saw(MG_EV_HTTP_MSG)() and texts)
     assert seen.data(MG_EV_HTTP_MSG)[0][2] == f"host.test:{port}".encode()
     assert texts == ["hello"]
+
+
+def test_mqtt_clients_take_names_and_keep_the_keepalive_of_their_own(
+    make_manager: MakeManager, name_server: StartServer
+) -> None:
+    def serve(conn: Connection, ev: int, data: Any) -> None:
+        if ev == MG_EV_MQTT_CMD and data.cmd == 1:  # CONNECT
+            conn.mqtt_connack()
+
+    seen = Recorder()
+    server = name_server({"host.test": ["::1", "127.0.0.1"]})
+    manager = make_manager(serve, resolver=resolver(server), limits=PATIENT)
+    port = manager.mqtt_listen("mqtt://127.0.0.1:0").local_addr[1]
+    manager.mqtt_connect(f"mqtt://host.test:{port}", seen, "me")
+    pump(manager, seen.saw(MG_EV_MQTT_OPEN))
+    assert seen.names()[:3] == ["OPEN", "RESOLVE", "CONNECT"]
+    assert seen.data(MG_EV_MQTT_OPEN) == [0]
 
 
 def test_a_name_that_fails_is_an_error_then_the_end(

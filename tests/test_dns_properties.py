@@ -217,6 +217,29 @@ def test_any_datagrams_before_the_answer_change_nothing(bench: Bench, garbage: l
     assert bench.ask(raw) == [GOOD]  # whose number is another one, if they have one
 
 
+@given(st.lists(addresses, min_size=1, max_size=20), st.binary(max_size=5), st.data())
+def test_over_tcp_the_pieces_do_not_matter_nor_what_comes_behind(
+    bench: Bench, ips: list[str], rest: bytes, data: st.DataObject
+) -> None:
+    def answer(query: Query) -> list[bytes]:
+        if not query.is_tcp:
+            return [reply(query, flags=RESPONSE | TRUNCATED)]
+        kind = [Record(NAME, A, ip) for ip in ips] if query.type == A else []
+        message = reply(query, kind)
+        wire = len(message).to_bytes(2, "big") + message + rest
+        ends = sorted(min(cut, len(wire)) for cut in places)
+        pieces = [wire[a:b] for a, b in zip([0, *ends], [*ends, len(wire)]) if a < b]
+        bench.server.send_pieces(query, pieces)
+        return []
+
+    places = data.draw(st.sets(st.integers(0, 400), max_size=5))
+    bench.server.answer, usual = answer, bench.server.answer
+    try:
+        assert bench.ask([]) == list(dict.fromkeys(ips))
+    finally:
+        bench.server.answer = usual
+
+
 labels = st.text("abcXYZ019-_", min_size=1, max_size=63)
 hosts = st.lists(labels, min_size=1, max_size=5).map(".".join)
 

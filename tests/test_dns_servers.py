@@ -277,10 +277,8 @@ def test_a_server_may_be_asked_over_tcp_only(name_server: StartServer, ask_for: 
 def test_a_message_over_tcp_may_come_byte_by_byte(name_server: StartServer, ask_for: Ask) -> None:
     def answer(query: Query) -> list[bytes]:
         message = b"".join(zone({"a.test": ["10.0.0.1"]})(query))
-        stream = server._streams[query.source]
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in len(message).to_bytes(2, "big") + message:
-            stream.send(bytes([byte]))
+        wire = len(message).to_bytes(2, "big") + message
+        server.send_pieces(query, [wire[i : i + 1] for i in range(len(wire))])
         return []
 
     server = name_server(answer)
