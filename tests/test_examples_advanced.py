@@ -83,6 +83,9 @@ def test_http_proxy_client_verifies_its_target(monkeypatch: pytest.MonkeyPatch) 
 def test_http_proxy_client_says_what_is_wrong() -> None:
     code, _, errors = run(PROXY)
     assert (code, errors[:6]) == (1, "usage:")
+    for words in (("http://", "http://target"), ("http://127.0.0.1:1", "http:///")):
+        code, output, errors = run(PROXY, *words)
+        assert (code, output, errors[:7]) == (1, "", "error: ")
     with proxy(refuses=True) as (url, _):
         answer = run(PROXY, url, "http://127.0.0.1:1/")
     assert answer == (1, "", "error: the proxy says 403\n")

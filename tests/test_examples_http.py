@@ -155,12 +155,23 @@ def test_http_client_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         for words in (
             [url],
             ["http://"],
+            [f"{url}/a b"],
             [url, "--header", "no colon"],
             [url.replace("http", "https"), "--ca-cert", missing],
         ):
             code, output, errors = run("http/http_client.py", *words)
             assert (code, output) == (1, "")
             assert re.fullmatch("error: .*\n", errors), errors
+
+
+def test_http_client_does_not_send_what_is_malformed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for name in ("http/http_client.py", "http/http_streaming_client.py"):
+            code, output, errors = run(name, f"{url}/a b")
+            assert (code, output) == (1, "")
+            assert re.fullmatch("error: .*/a b.*\n", errors), errors
+        assert run("http/http_client.py", url, "--header", "no colon")[2].startswith("error: ")
 
 
 def test_http_client_waits_no_longer_than_it_is_told() -> None:

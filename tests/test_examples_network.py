@@ -114,6 +114,14 @@ def test_udp_echo_server_sends_back_each_datagram_by_itself() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_an_echo_client_ends_when_there_can_be_no_such_server(scheme: str) -> None:
+    words = ["--client", "--connect", f"{scheme}://a..b:1"]
+    code, output, errors = run(f"network/{scheme}_echo_server.py", *words)
+    assert (code, output) == (1, "")
+    assert "a..b" in errors
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_an_echo_server_and_its_client_share_a_loop(scheme: str) -> None:
     kind = socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET, kind) as taken:
@@ -205,6 +213,13 @@ def test_sntp_client_goes_on_after_an_answer_that_is_of_no_use() -> None:
     assert code == 0
     assert output.startswith("last synchronisation: 2024-01-03T00:00:0")
     assert errors == "SNTP: the server's clock is not synchronized\n"
+
+
+def test_sntp_client_says_what_is_no_server() -> None:
+    code, output, errors = run(NAME, "--server", "http://somewhere", "--once")
+    assert (code, output) == (1, "")
+    assert "http://somewhere" in errors
+    assert errors.count("\n") == 1
 
 
 def test_sntp_client_fails_when_the_server_refuses() -> None:

@@ -42,11 +42,6 @@ class Tunnel(Handler):
         self.answer = bytearray()
         self.exit_code = 1
 
-    def on_connect(self, conn: Connection) -> None:
-        """Ask the proxy for a tunnel."""
-        target = f"{self.host}:{self.port}"
-        conn.request("CONNECT", target, headers={"Host": target})
-
     def on_http(self, conn: Connection, message: HttpMessage) -> None:
         """Take the proxy's answer: behind a 2xx the connection leads to the target."""
         status = message.status() or 0
@@ -85,7 +80,13 @@ def main() -> int:
         return 1
     with Manager() as manager:
         tunnel = Tunnel(manager, sys.argv[2])
-        manager.connect(sys.argv[1], tunnel)
+        target = f"{tunnel.host}:{tunnel.port}"
+        try:
+            conn = manager.connect(sys.argv[1], tunnel)
+            conn.request("CONNECT", target, headers={"Host": target})  # when it is connected
+        except (OSError, ValueError) as exc:  # a URL
+            print(f"error: {exc}", file=sys.stderr)
+            return 1
         manager.timer_add(30_000, manager.stop)
         manager.run()
     return tunnel.exit_code

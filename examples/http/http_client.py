@@ -34,7 +34,7 @@ Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 
 
 class HttpClient:
-    """One request: sent when connected, done when answered."""
+    """One request; done when it is answered or has failed."""
 
     def __init__(
         self,
@@ -56,10 +56,9 @@ class HttpClient:
         self.verbose = False
 
     def handler(self, conn: Connection, ev: int, data: Any) -> None:
-        """Ask when connected, print the answer, tell what went wrong."""
+        """Print the answer, or tell what went wrong."""
         if ev == MG_EV_CONNECT:
             self.note(f"connected to {conn.remote_addr}")
-            conn.request(self.method, url_uri(self.url), self.headers, self.data or "")
         elif ev == MG_EV_HTTP_MSG:
             self.response_code = data.status()
             for name, value in data.headers():
@@ -81,7 +80,8 @@ class HttpClient:
         """Make the request; return whether the answer was 2xx."""
         with Manager(self.handler) as manager:
             tls = TlsOpts(ca=Path(self.ca_cert)) if self.ca_cert and url_is_ssl(self.url) else None
-            manager.connect(self.url, tls=tls)  # https: verified in any case
+            conn = manager.connect(self.url, tls=tls)  # https: verified in any case
+            conn.request(self.method, url_uri(self.url), self.headers, self.data or "")
             deadline = time.monotonic() + self.timeout
             while not self.done and time.monotonic() < deadline:
                 manager.poll(100)

@@ -24,14 +24,9 @@ def parse_url(url: str) -> tuple[str, str, int, str]:
 class Stream(Handler):
     """Writes the body down piece by piece; nothing of it is kept."""
 
-    def __init__(self, manager: Manager, uri: str) -> None:
+    def __init__(self, manager: Manager) -> None:
         self.manager = manager
-        self.uri = uri
         self.complete = False
-
-    def on_connect(self, conn: Connection) -> None:
-        """Ask, and say that one answer is all we want."""
-        conn.request("GET", self.uri, headers={"Connection": "close"})
 
     def on_http_headers(self, conn: Connection, message: HttpMessage) -> None:
         """Show the head; have the body in pieces, however large it is."""
@@ -64,8 +59,13 @@ def main() -> int:
     parser.add_argument("url", nargs="?", default="http://info.cern.ch")
     scheme, host, port, uri = parse_url(parser.parse_args().url)
     with Manager() as manager:
-        stream = Stream(manager, uri)
-        manager.connect(f"{scheme}://{host}:{port}", stream)
+        stream = Stream(manager)
+        try:
+            conn = manager.connect(f"{scheme}://{host}:{port}", stream)
+            conn.request("GET", uri, headers={"Connection": "close"})  # when it is connected
+        except (OSError, ValueError) as exc:  # the URL
+            print(f"error: {exc}", file=sys.stderr)
+            return 1
         manager.run()
     return 0 if stream.complete else 1
 

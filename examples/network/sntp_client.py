@@ -15,7 +15,7 @@ import sys
 import time
 from datetime import datetime, timezone
 
-from mongoose_py import Connection, Handler, Manager
+from mongoose_py import Connection, Error, Handler, Manager
 
 
 class Clock(Handler):
@@ -30,10 +30,15 @@ class Clock(Handler):
 
     def ask(self) -> None:
         """Connect, which asks by itself, or ask again."""
-        if self.conn is None:
-            self.conn = self.manager.sntp_connect(self.url, self)
-        else:
-            self.conn.sntp_request()
+        try:
+            if self.conn is None:
+                self.conn = self.manager.sntp_connect(self.url, self)
+            else:
+                self.conn.sntp_request()
+        except Error as exc:  # the URL, or the system says no
+            print(exc, file=sys.stderr, flush=True)
+            if self.once:
+                self.manager.stop()
 
     def on_sntp_time(self, conn: Connection, time_ms: int) -> None:
         """Print the answer."""

@@ -65,7 +65,8 @@ def main() -> None:
             print(f"listening on tcp://{host}:{port}", flush=True)
         if args.client or not args.server:
             connect = partial(manager.connect, args.connect, Client())
-            manager.timer_add(15_000, connect, repeat=True, run_now=True)
+            connect()  # here, so that a wrong URL ends the program
+            manager.timer_add(15_000, connect, repeat=True)
         manager.run()
     print("stopped")
 

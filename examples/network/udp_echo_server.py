@@ -12,6 +12,7 @@ may get lost.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from mongoose_py import Connection, Handler, Manager
 
@@ -58,9 +59,9 @@ def main() -> None:
             host, port, _ = listener.local_addr
             print(f"listening on udp://{host}:{port}", flush=True)
         if args.client or not args.server:
-            client = Client()
-            connect = lambda: greet(manager, args.connect, client)  # noqa: E731
-            manager.timer_add(15_000, connect, repeat=True, run_now=True)
+            connect = partial(greet, manager, args.connect, Client())
+            connect()  # here, so that a wrong URL ends the program
+            manager.timer_add(15_000, connect, repeat=True)
         manager.run()
     print("stopped")
 
