@@ -9,7 +9,7 @@ import csv
 import io
 import sqlite3
 
-ROWS = 500_000  # measurements kept, of all sensors together; about 40 MB
+ROWS = 500_000  # measurements kept, of all sensors together; about 25 MB
 CSV_ROWS = 50_000  # the newest, in one export
 
 TABLES = """

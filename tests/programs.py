@@ -111,7 +111,9 @@ class Gateway:
     def websocket(self, path: str, **options: Any) -> AbstractContextManager[Any]:
         url = f"ws://127.0.0.1:{self.http_port}{path}"
         times = {"open_timeout": DEADLINE, "close_timeout": DEADLINE}
-        return connect(url, max_size=None, **times, **options)
+        # No pings: their thread may wait for the end of the reading one at the same time as
+        # ours, and on PyPy one of the two then fails.
+        return connect(url, max_size=None, ping_interval=None, **times, **options)
 
     def ask(
         self, path: str, method: str = "GET", **headers: str

@@ -166,7 +166,7 @@ def test_websockets_beyond_the_limit_are_asked_to_come_later(
 ) -> None:
     with ExitStack() as stack:
         for _ in range(most):
-            stack.enter_context(gateway.websocket(path, ping_interval=None))
+            stack.enter_context(gateway.websocket(path))
         with pytest.raises(InvalidStatus) as refused:
             stack.enter_context(gateway.websocket(path))
         assert refused.value.response.status_code == 503
