@@ -206,7 +206,7 @@ def test_a_switch_on_the_page_shows_what_was_asked_and_what_was_done(
     page.evaluate(f"{button}.focus()")
     press_enter(page)
     page.wait_for(f"{switch}.dataset.state === 'waits' && {button}.ariaChecked === 'true'")
-    assert page.evaluate(card("tank.pump", ".asked")).startswith("on, ")
+    assert page.evaluate(card("tank.pump", ".asked")).endswith(", waiting")
     assert page.evaluate(card("tank.pump", ".said")).startswith("off, ")
     page.wait_for(f"{switch}.dataset.state === 'on'")
     assert page.evaluate(card("tank.pump", ".now")) == "On"
@@ -257,6 +257,30 @@ def test_limits_that_cannot_be_are_stopped_by_the_form_or_the_gateway(
     set_limits(page, "oven", "", "1e16")
     page.wait_for("document.getElementById('refused').textContent.includes('1e16')")
     assert page.evaluate(card("oven", "summary")) == "Alarm off"
+
+
+@needs_browser
+def test_a_command_for_a_device_that_is_away_is_shown_as_waiting(tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    switch = """document.querySelector('[data-name="tank.pump"]')"""
+    with (
+        browser_page(CHROMIUM, tmp_path / "profile") as page,
+        Program("gateway.py", *FREE_PORTS) as program,
+    ):
+        gateway = Gateway(program)
+        address = f"127.0.0.1:{gateway.mqtt_port}"
+        page.open(f"http://127.0.0.1:{gateway.http_port}/")
+        with Program("sensors.py", *nowhere(), "--mqtt", address) as sensors:
+            page.wait_for(f"{switch} && {switch}.dataset.state === 'off'")
+            sensors.process.kill()
+        page.wait_for(f"{switch}.dataset.state === 'offline'")
+        page.evaluate(f"{switch}.querySelector('button').click()")
+        page.wait_for(f"/^on, .*waiting$/.test({card('tank.pump', '.asked')})")
+        assert page.evaluate(card("tank.pump", ".now")) == "Offline"
+        with Program("sensors.py", *nowhere(), "--mqtt", address):
+            page.wait_for(f"{switch}.dataset.state === 'on'")  # it has done so by itself
+        assert page.complaints == []
+        program.stop()
 
 
 @needs_browser

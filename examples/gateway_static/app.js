@@ -19,7 +19,7 @@ let keep = 120; // values kept per sensor, told by the snapshot
 let lastStats = null;
 let paused = false;
 let frame = 0;
-let title = document.title;
+const title = document.title;
 
 const takers = {
   snapshot(message) {

@@ -49,7 +49,8 @@ function paintSwitch({ node, actuator }) {
   if (state === "offline") put(".now", "Offline");
   else if (waits) put(".now", `Switching ${asked} …`);
   else put(".now", state === "on" ? "On" : "Off");
-  put(".asked", asked ? `${asked}, ${age(now() - asked_at)}` : "nothing yet");
+  const since = `${age(now() - asked_at)}${waits ? ", waiting" : ""}`;
+  put(".asked", asked ? `${asked}, ${since}` : "nothing yet");
   put(".said", `${state}, ${age(now() - state_at)}`);
 }
 
