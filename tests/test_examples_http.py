@@ -470,6 +470,7 @@ def test_http_web_framework_runs_its_demo() -> None:
         assert ask(port, "GET", "/greet/%ff")[0] == 200
         assert api("POST", "/items", '{"name": "lamp"}') == (201, {"name": "lamp", "id": 1})
         assert api("POST", "/items", "{")[0] == 400
+        assert api("POST", "/items", json.dumps({"name": "x" * 10_000}))[0] == 507
         assert api("POST", "/items", '{"name": 1e999}')[0] == 400
         assert api("GET", "/items") == (200, {"items": [{"name": "lamp", "id": 1}]})
         assert api("GET", "/items/1") == (200, {"name": "lamp", "id": 1})

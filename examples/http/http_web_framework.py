@@ -162,7 +162,7 @@ class App:
 
 app = App()
 items: dict[int, dict[str, Any]] = {}
-MOST_ITEMS = 1000
+MOST_ITEMS, MOST_BYTES = 1000, 10_000
 
 
 @app.get("/")
@@ -182,8 +182,8 @@ def all_items(request: Request) -> Answer:
     data = request.json()
     if not isinstance(data, dict):
         return {"error": "the body must be a JSON object"}, 400
-    if len(items) >= MOST_ITEMS:
-        return {"error": "there is no room for more"}, 507
+    if len(items) >= MOST_ITEMS or len(request.body_bytes) > MOST_BYTES:
+        return {"error": "there is no room for it"}, 507
     number = max(items, default=0) + 1
     items[number] = {**data, "id": number}
     return items[number], 201
