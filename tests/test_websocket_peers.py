@@ -72,7 +72,9 @@ def test_the_websockets_client_gets_its_messages_back(
     serve: Callable[..., str], compression: Any
 ) -> None:
     url = serve(Echo()).replace("http", "ws")
-    with connect(url, compression=compression, subprotocols=["a", "b"], max_size=None) as ws:
+    with connect(
+        url, compression=compression, subprotocols=["a", "b"], max_size=None, ping_interval=None
+    ) as ws:
         assert ws.subprotocol == "b"
         for size in SIZES:
             text = "é" * (size // 2)
@@ -91,7 +93,7 @@ def test_the_websockets_client_gets_its_messages_back(
 @library_closes
 def test_the_websockets_client_sees_our_code_and_reason(serve: Callable[..., str]) -> None:
     url = serve(Echo()).replace("http", "ws")
-    with connect(url) as ws:
+    with connect(url, ping_interval=None) as ws:
         ws.send(b"goodbye")
         with pytest.raises(websockets.ConnectionClosed):
             ws.recv(DEADLINE)
