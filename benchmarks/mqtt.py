@@ -2,6 +2,7 @@
 
     python benchmarks/mqtt.py
     python benchmarks/mqtt.py --rounds 2 --only client
+    python benchmarks/mqtt.py --write      # and put the tables into README.md
 
 Linux, mosquitto and paho-mqtt. What is compared takes turns within a round, and ratios
 are taken round by round. The brokers are examples/mqtt_broker.py and mosquitto; the load is
@@ -15,7 +16,6 @@ import argparse
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import procfs
+import report
 
 from mongoose_py import Connection, Handler, Manager, MqttMessage
 
@@ -200,11 +201,37 @@ def published(name: str, port: int, qos: int) -> float:
 # -- the report -------------------------------------------------------------
 
 
+def as_text(measured: dict[tuple[str, str], list[float]], args: argparse.Namespace) -> str:
+    """Return the tables."""
+    verdicts = [
+        report.Verdict(
+            f"{what}: {one} / {other}",
+            report.ratio(measured[what, one], measured[what, other]),
+            round(target, 2),
+        )
+        for (what, one, other), target in TARGETS.items()
+        if (what, one) in measured
+    ]
+    rows = [
+        [what, name, report.Spread.of(times).text()] for (what, name), times in measured.items()
+    ]
+    note = (
+        "- CPU time per message, median (lowest to highest) of "
+        f"{args.rounds} rounds of {args.seconds:g} s; payloads of 64 bytes. Brokers: 32 "
+        "publishers with a subscriber each, one message under way or 16, or 4 with 10 each; "
+        "per delivered message. Clients: their own CPU, publishing to mosquitto as fast as "
+        "they can."
+    )
+    header = ["what", "program", "µs"]
+    return "\n\n".join([report.verdicts_table(verdicts), report.table(header, rows), note])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--only", choices=["broker", "client"])
+    parser.add_argument("--write", action="store_true", help="put the result into README.md")
     parser.add_argument("--publish", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.publish:
@@ -227,15 +254,10 @@ def main() -> int:
                 with broker("mosquitto", cpus[-1]) as (port, _):
                     cost = publish(name, port, qos, cpus[0])
                 measured.setdefault((f"publish QoS {qos}", name), []).append(cost)
-    print(f"{'CPU per message, us':<28}{'':<16}{'median':>8}{'lowest':>8}{'highest':>9}")
-    for (what, name), values in measured.items():
-        middle = statistics.median(values)
-        print(f"{what:<28}{name:<16}{middle:8.2f}{min(values):8.2f}{max(values):9.2f}")
-    for (what, one, other), target in TARGETS.items():
-        if (what, one) in measured:
-            ratios = [a / b for a, b in zip(measured[what, one], measured[what, other])]
-            value = statistics.median(ratios)
-            print(f"{what}: {one} / {other} = {value:.2f}, target {target:.2f}")
+    text = as_text(measured, args)
+    print(text)
+    if args.write:
+        report.write_between_markers(HERE / "README.md", text, "mqtt")
     return 0
 
 
