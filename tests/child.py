@@ -75,7 +75,7 @@ class Child:
         """Have it end by itself, and see that it had nothing to complain about."""
         self.ask("/quit", sock)
         _, errors = self.process.communicate(timeout=DEADLINE)
-        assert errors == ""
+        assert errors == "", errors
         assert self.process.returncode == 0
 
 
