@@ -348,11 +348,17 @@ def test_ctrl_c_while_it_waits_comes_out_of_poll_at_once(make_manager: MakeManag
 
 
 STORM = """
-import signal
+import signal, sys
 armed, ticks = False, 0
 
 class Tick(BaseException):
     pass
+
+def unraisable(what, report=sys.unraisablehook):
+    if "_get_module_lock" not in repr(what.object):  # PyPy's own: an import was hit
+        report(what)
+
+sys.unraisablehook = unraisable
 
 def tick(number, frame):
     global armed, ticks
