@@ -14,8 +14,9 @@ A wrong argument is a plain ``TypeError``, ``ValueError`` or ``OverflowError``.
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from mongoose_py._mongoose_cffi import lib
+from mongoose_py._mongoose_cffi import ffi, lib
 
 
 class Error(RuntimeError):
@@ -70,3 +71,9 @@ def failure(code: int, doing: str, cause: str = "", errno: int = 0) -> Exception
         return SystemCallError(errno, ": ".join(texts))
     kind, text = _KINDS.get(code, (Error, f"error {code}"))
     return kind(f"{doing}: {cause or text}")
+
+
+def error_text(err: Any) -> str:
+    """Return what a ``struct mgx_error *`` says."""
+    text: str = ffi.string(err.text).decode("utf-8", "replace")
+    return text

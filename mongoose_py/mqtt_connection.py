@@ -7,10 +7,11 @@ Section numbers are those of version 5.0.
 from __future__ import annotations
 
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mongoose_py import _dispatch, mqtt
 from mongoose_py._args import Data, as_bytes
+from mongoose_py._connection import BaseConnection
 from mongoose_py._mongoose_cffi import lib
 from mongoose_py.errors import ConnectionClosed
 from mongoose_py.mqtt_session import MqttClientSession, MqttSession, publish_failure
@@ -27,26 +28,13 @@ _kept = _dispatch.kept
 _mqtt_pub = lib.mgx_mqtt_pub
 
 
-class MqttConnection:
+class MqttConnection(BaseConnection):
     """The MQTT methods of :class:`~mongoose_py.Connection`.
 
     Those that send do nothing, and return 0, on a connection that does not speak MQTT.
     """
 
-    if not TYPE_CHECKING:  # mypy wants slots to be where they are assigned to
-        __slots__ = ()
-    _id: int
-    _mgr: Any
-    _mqtt: MqttClientSession | None  # of a client
-
-    if TYPE_CHECKING:  # what the connection has for all its protocols
-
-        def _is(self, bit: int) -> bool: ...
-        def _open_id(self) -> int: ...
-        @staticmethod
-        def _check(
-            code: int, doing: str, causes: dict[int, str] | None = None, errno: int = 0
-        ) -> None: ...
+    __slots__ = ()
 
     @property
     def is_mqtt(self) -> bool:

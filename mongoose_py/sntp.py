@@ -1,8 +1,12 @@
-"""What an SNTP server has answered: the time, and how far this system's clock is off."""
+"""The time as an SNTP server tells it, and what a connection has to ask for it."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from mongoose_py._connection import BaseConnection
+from mongoose_py._mongoose_cffi import ffi, lib
+from mongoose_py.errors import error_text
 
 
 class SntpResult:
@@ -33,3 +37,37 @@ class SntpResult:
             f"<SntpResult time_ms={self.time_ms} offset={self.offset:+.6f} "
             f"delay={self.delay:.6f} stratum={self.stratum}>"
         )
+
+
+class SntpConnection(BaseConnection):
+    """The SNTP members of :class:`~mongoose_py.Connection`."""
+
+    __slots__ = ()
+
+    def sntp_request(self) -> None:
+        """Ask the SNTP server again; see ``Manager.sntp_connect()``.
+
+        While a request is under way, the first one included, this one waits for its answer.
+
+        Raises:
+            Error: If this is not an SNTP connection.
+            SystemCallError: If the system refused the datagram.
+            ConnectionClosed: If the connection is closed.
+        """
+        number = self._open_id()
+        err = ffi.new("struct mgx_error *")
+        code = lib.mgx_sntp_request(self._mgr, number, err)
+        causes = {
+            lib.MGX_ESYSTEM: error_text(err),
+            lib.MGX_EKIND: "not an SNTP connection",
+        }
+        self._check(code, "sntp_request", causes, err.sys)
+
+    @property
+    def sntp_result(self) -> SntpResult | None:
+        """The last answer of the SNTP server; ``None``: there was none yet."""
+        number = self._id
+        raw = ffi.new("struct mgx_sntp_result *")
+        if not number or lib.mgx_sntp_result(self._mgr, number, raw) < 0:
+            return None
+        return SntpResult(raw)
