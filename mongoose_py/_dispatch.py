@@ -36,6 +36,7 @@ from mongoose_py.websocket import COMPRESSED, Deflate, Unacceptable, WsMessage
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from mongoose_py._manager import BaseManager
     from mongoose_py.connection import Connection
     from mongoose_py.manager import Manager
 
@@ -59,14 +60,16 @@ def raise_kept() -> None:
         raise exc
 
 
-def keep(manager: Manager | None, exc: BaseException) -> None:
+def keep(manager: BaseManager | None, exc: BaseException) -> None:
     """Keep the first exception that has to leave the loop, and have the loop left."""
     kept.setdefault(get_ident(), exc)
     if manager is not None:
         lib.mgx_mgr_break(manager._mgr)
 
 
-def failed(manager: Manager, exc: BaseException, conn: Connection | None, ev: int | None) -> None:
+def failed(
+    manager: BaseManager, exc: BaseException, conn: Connection | None, ev: int | None
+) -> None:
     """Deal with what a handler or a timer's callback raised."""
     if isinstance(exc, Exception):
         manager._report(exc, conn, ev)

@@ -27,8 +27,8 @@ from mongoose_py.websocket_connection import WebsocketConnection
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mongoose_py._manager import BaseManager
     from mongoose_py.handler import AnyHandler, Target
-    from mongoose_py.manager import Manager
 
 _ERROR = ffi.typeof("struct mgx_error *")
 _EINVAL: int = lib.MGX_EINVAL
@@ -67,7 +67,7 @@ class Connection(
         self.userdata = None
 
     @classmethod
-    def _open(cls, manager: Manager, number: int, target: Target) -> Connection:
+    def _open(cls, manager: BaseManager, number: int, target: Target) -> Connection:
         self = cls()
         self._mgr = manager._mgr
         self._core = manager._core

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, overload
 from mongoose_py._args import Data, as_bytes, as_text
 from mongoose_py._mongoose_cffi import ffi
 from mongoose_py.params import parameter, query_value
+from mongoose_py.url import url_host, url_is_ssl, url_port
 
 Headers = Union[Mapping[str, object], Iterable[tuple[str, object]]]
 _T = TypeVar("_T")
@@ -376,3 +377,21 @@ def _framed(framing: list[tuple[str, str]], body: bytes) -> bytes:
     if not value.isascii() or not value.isdigit() or (body and int(value) != len(body)):
         raise ValueError(f"Content-Length must be the body's, {len(body)}, not {value!r}")
     return body
+
+
+def host_line(url: str, http: bool | None) -> str:
+    """Return the value of ``Host`` for requests to *url*, RFC 9110 section 7.2.
+
+    ``""`` when it will not speak HTTP, or is no URL at all: C says what is wrong with it.
+    """
+    if http is False or not isinstance(url, str) or "\0" in url:
+        return ""
+    scheme = url.partition("://")[0].lower()
+    if http is None and scheme not in ("http", "https", "ws", "wss"):
+        return ""
+    if scheme == "unix":
+        return "localhost"
+    host, port = url_host(url), url_port(url)
+    host = host.partition("%")[0] + "]" if "%" in host else host  # a zone is not for the wire
+    usual = 443 if url_is_ssl(url) else 80
+    return host if port in (0, usual) else f"{host}:{port}"

@@ -626,15 +626,25 @@ def subscriptions(topic: Filters, qos: int, options: int = 0) -> list[tuple[str,
     return found
 
 
-def options_byte(no_local: bool, retain_as_published: bool, retain_handling: int) -> int:
-    """Return the options of a subscription that only version 5 has, 3.8.3.1.
+def subscribe_arguments(
+    topic: Filters,
+    qos: int,
+    no_local: bool,
+    retain_as_published: bool,
+    retain_handling: int,
+    properties: Properties | None,
+) -> tuple[list[tuple[str, int]], bytes]:
+    """Check what ``mqtt_sub()`` was given; return filters with options, 3.8.3.1, and properties.
 
     Raises:
-        ValueError: If *retain_handling* is not 0, 1 or 2.
+        ValueError: If *retain_handling* is not 0, 1 or 2; and as :func:`subscriptions`.
+        TypeError: As :func:`subscriptions`.
     """
     if retain_handling not in (0, 1, 2):
         raise ValueError(f"retain_handling must be 0, 1 or 2, not {retain_handling!r}")
-    return bool(no_local) << 2 | bool(retain_as_published) << 3 | retain_handling << 4
+    options = bool(no_local) << 2 | bool(retain_as_published) << 3 | retain_handling << 4
+    wanted = subscriptions(topic, qos, options)
+    return wanted, properties_block(properties) if properties else b""
 
 
 def subscribe_payload(wanted: Iterable[tuple[str, int]]) -> bytes:

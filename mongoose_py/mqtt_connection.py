@@ -134,12 +134,13 @@ class MqttConnection(BaseConnection):
                 against it.
             ConnectionClosed: If the connection is closed.
         """
-        options = mqtt.options_byte(no_local, retain_as_published, retain_handling)
-        payload = mqtt.subscribe_payload(mqtt.subscriptions(topic, qos, options))
-        block = mqtt.properties_block(properties) if properties else b""
+        wanted, block = mqtt.subscribe_arguments(
+            topic, qos, no_local, retain_as_published, retain_handling, properties
+        )
+        payload = mqtt.subscribe_payload(wanted)
         number = self._open_id()
         if self._mqtt is not None:
-            self._mqtt._request.check_version(options, block)
+            self._mqtt._request.check_version(wanted, block)
         code = lib.mgx_mqtt_sub(self._mgr, number, payload, len(payload), block, len(block))
         return self._mqtt_done(code, "mqtt_sub")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mongoose_py import logs, mqtt
 from mongoose_py._args import Data, as_bytes
+from mongoose_py._core import is_alive
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.errors import ConnectionClosed, Error, failure
 from mongoose_py.mqtt import SUBACK, UNSUBACK
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Iterable
 
+    from mongoose_py._manager import BaseManager
     from mongoose_py.connection import Connection
     from mongoose_py.handler import AnyHandler
     from mongoose_py.manager import Manager
@@ -93,9 +95,7 @@ class MqttSession:
     Every member may be used from any thread.
     """
 
-    def __init__(self, manager: Manager) -> None:
-        from mongoose_py.manager import is_alive  # that module needs this one
-
+    def __init__(self, manager: BaseManager) -> None:
         self._manager: weakref.ref[Manager] = manager._ref
         self._mgr: Any = manager._mgr
         self._core = manager._core  # keeps what _mgr points at
@@ -215,7 +215,7 @@ class MqttClientSession(MqttSession):
 
     def __init__(
         self,
-        manager: Manager,
+        manager: BaseManager,
         url: str,
         handler: AnyHandler | None,
         events: Iterable[int] | None,
@@ -284,10 +284,10 @@ class MqttClientSession(MqttSession):
         those of :meth:`Connection.mqtt_sub`; whether the server agrees shows its SUBACK, an
         ``MG_EV_MQTT_CMD``.
         """
-        options = mqtt.options_byte(no_local, retain_as_published, retain_handling)
-        wanted = mqtt.subscriptions(topic, qos, options)
-        block = mqtt.properties_block(properties) if properties else b""
-        self._request.check_version(options, block)
+        wanted, block = mqtt.subscribe_arguments(
+            topic, qos, no_local, retain_as_published, retain_handling, properties
+        )
+        self._request.check_version(wanted, block)
         with self._lock:
             self._check_open()
             for name, option in wanted:
@@ -303,7 +303,7 @@ class MqttClientSession(MqttSession):
         """
         names = [name for name, _ in mqtt.subscriptions(topic, 0)]
         block = mqtt.properties_block(properties) if properties else b""
-        self._request.check_version(0, block)
+        self._request.check_version((), block)
         with self._lock:
             self._check_open()
             for name in names:
@@ -575,13 +575,13 @@ class ConnectRequest:
             raise ValueError("a will needs will_topic")
         return properties
 
-    def check_version(self, options: int, block: bytes) -> None:
-        """Refuse what only version 5 has.
+    def check_version(self, wanted: Iterable[tuple[str, int]], block: bytes) -> None:
+        """Refuse what only version 5 has: options beside the QoS, and properties.
 
         Raises:
             ValueError: If there is any on version 4.
         """
-        if self.version == 4 and (options or block):
+        if self.version == 4 and (block or any(options > 2 for _, options in wanted)):
             raise ValueError("properties and options of subscriptions need version=5")
 
     def resume(self) -> None:

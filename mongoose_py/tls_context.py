@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakValueDictionary
 
 from mongoose_py import logs
-from mongoose_py import manager as _manager
+from mongoose_py._core import is_alive
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.errors import Error, failure
 from mongoose_py.tls import TlsOpts, read_source, server_name, settings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeGuard
 
-    from mongoose_py.manager import Manager
+    from mongoose_py._manager import BaseManager
     from mongoose_py.tls import Tls, TlsInfo
     from mongoose_py.tls_engine import Session
 
@@ -128,7 +128,7 @@ class Context:
     def __del__(
         self,
         # Bound now: when the interpreter ends, the names of this module may go first.
-        lives: Callable[[int], bool] = _manager.is_alive,
+        lives: Callable[[int], bool] = is_alive,
         drop: Callable[[Any, int], int] = lib.mgx_tls_drop,
     ) -> None:
         if lives(self._core):  # in a cycle that is collected it may have gone first
@@ -141,7 +141,7 @@ class Contexts:
     Connections whose C side has to ask for their context again keep it on this side too.
     """
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: BaseManager) -> None:
         self._mgr, self._core, self._manager = manager._mgr, manager._core, manager._ref
         self._lock = RLock()
         self._kept: OrderedDict[bytes, Context] = OrderedDict()
