@@ -6,6 +6,7 @@
 #   make asan    both test suites under the address and undefined-behaviour sanitizers
 #   make fuzz    the fuzz targets, FUZZ_SECONDS each
 #   make bench   the benchmarks
+#   make docs    the documentation as a web site, in build/site
 #   make clean   remove what the above made
 #
 # `demo` and `test` need Python 3.9 or newer, a C compiler and make. All
@@ -71,6 +72,11 @@ lint-c:
 bench: $(VENV)/.stamp-bench
 	$(PY) benchmarks/run.py
 
+# Material tells of its own future at every start; here it can be built as it is.
+docs: $(VENV)/.stamp-docs $(VENV)/.stamp-test
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs -q build
+	$(PY) -m pytest -q tests/test_site.py
+
 asan:
 	PYTHON=$(PYTHON) tools/asan.sh
 
@@ -81,4 +87,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info mongoose_py/*.so mongoose_py/_mongoose_cffi.c
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all demo test test-c lint lint-c bench asan fuzz clean
+.PHONY: all demo test test-c lint lint-c bench docs asan fuzz clean

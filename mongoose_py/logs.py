@@ -12,10 +12,15 @@ from operator import index
 from mongoose_py._mongoose_cffi import lib
 
 MG_LL_NONE: int = lib.MG_LL_NONE
+"""Nothing."""
 MG_LL_ERROR: int = lib.MG_LL_ERROR
+"""What went wrong."""
 MG_LL_INFO: int = lib.MG_LL_INFO
+"""Also what others did wrong, and what it came to."""
 MG_LL_DEBUG: int = lib.MG_LL_DEBUG
+"""Nothing more today."""
 MG_LL_VERBOSE: int = lib.MG_LL_VERBOSE
+"""Nothing more today."""
 
 LOGGER = "mongoose_py"
 

@@ -21,12 +21,19 @@ Filters = Union[str, Iterable[Union[str, tuple[str, int]]]]
 """A topic filter, or several, each alone or with its QoS."""
 
 MQTT_PROP_TYPE_BYTE: int = lib.MQTT_PROP_TYPE_BYTE
+"""A number of one byte, in ``iv``."""
 MQTT_PROP_TYPE_STRING: int = lib.MQTT_PROP_TYPE_STRING
+"""A text, in ``val``."""
 MQTT_PROP_TYPE_STRING_PAIR: int = lib.MQTT_PROP_TYPE_STRING_PAIR
+"""A name and a text, in ``key`` and ``val``."""
 MQTT_PROP_TYPE_BINARY_DATA: int = lib.MQTT_PROP_TYPE_BINARY_DATA
+"""Bytes, in ``val``."""
 MQTT_PROP_TYPE_VARIABLE_INT: int = lib.MQTT_PROP_TYPE_VARIABLE_INT
+"""A number of one to four bytes, in ``iv``."""
 MQTT_PROP_TYPE_INT: int = lib.MQTT_PROP_TYPE_INT
+"""A number of four bytes, in ``iv``."""
 MQTT_PROP_TYPE_SHORT: int = lib.MQTT_PROP_TYPE_SHORT
+"""A number of two bytes, in ``iv``."""
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = range(8, 16)

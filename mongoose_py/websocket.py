@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from mongoose_py.http import Headers, HttpMessage
 
 WEBSOCKET_OP_CONTINUE: int = lib.WEBSOCKET_OP_CONTINUE
+"""A further fragment of a message."""
 WEBSOCKET_OP_TEXT: int = lib.WEBSOCKET_OP_TEXT
+"""Text, in UTF-8."""
 WEBSOCKET_OP_BINARY: int = lib.WEBSOCKET_OP_BINARY
+"""Bytes."""
 WEBSOCKET_OP_CLOSE: int = lib.WEBSOCKET_OP_CLOSE
+"""A close frame."""
 WEBSOCKET_OP_PING: int = lib.WEBSOCKET_OP_PING
+"""A ping. It is answered by itself."""
 WEBSOCKET_OP_PONG: int = lib.WEBSOCKET_OP_PONG
+"""A pong."""
 
 COMPRESSED = 0x40  # RSV1 of a message's first frame
 _OPCODE = 0x0F
