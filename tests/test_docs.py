@@ -8,6 +8,9 @@ How a program is driven can be seen on the page, by the blocks that follow it:
     ```python ```console ```text    ... and meanwhile it prints that text
     ```pycon               a dialogue with the interpreter
     ```sh                  commands that install or build; not run here
+    ```any title="name"    a file, which lies beside the programs and commands that
+                           follow; a program, if it is Python and followed by one of
+                           the blocks above
 
 A program that serves is up when its port accepts, or, where the page shows
 what it prints, when it has printed its first line.  The ports of the pages,
@@ -40,7 +43,7 @@ import mongoose_py
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 DEADLINE = 20.0  # seconds; only ever reached by a failure
-FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r'^```(\S*)(?: title="([\w.-]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b80\d\d\b")
 
 
@@ -51,6 +54,7 @@ class Block:
     page: Path
     line: int
     kind: str
+    title: str
     text: str
 
     def __str__(self) -> str:
@@ -62,6 +66,7 @@ class Program:
     """A program, the commands typed while it runs and what it is to print."""
 
     source: Block
+    files: dict[str, str]  # what lies beside it, by name
     console: str | None
     prints: str | None
 
@@ -71,20 +76,24 @@ def blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     for match in FENCE.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
-        yield Block(page, line, match[1], match[2])
+        yield Block(page, line, match[1], match[2] or "", match[3])
 
 
 def programs(page: Path) -> Iterator[Program]:
     """Yield the programs of *page*, each with the blocks that drive it."""
     pending = list(blocks(page))
+    files: dict[str, str] = {}
     while pending:
         block = pending.pop(0)
         if block.kind in ("console", "text"):
             raise ValueError(f"{block}: no program in front of this {block.kind} block")
-        if block.kind == "python":
+        followed = bool(pending) and pending[0].kind in ("console", "text")
+        if block.title:
+            files = {**files, block.title: block.text}
+        if block.kind == "python" and (followed or not block.title):
             console = pending.pop(0).text if pending and pending[0].kind == "console" else None
             prints = pending.pop(0).text if pending and pending[0].kind == "text" else None
-            yield Program(block, console, prints)
+            yield Program(block, files, console, prints)
 
 
 def commands(console: str) -> Iterator[tuple[str, str]]:
@@ -122,6 +131,7 @@ def type_command(command: str, directory: Path) -> str:
     shell = shutil.which("bash") or "sh"
     # Where a sanitizer's library is put in front of everything, curl hangs.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [shell, "-c", command],
         cwd=directory,
@@ -147,6 +157,12 @@ def write_certificates(directory: Path) -> None:
     }
     for name, path in files.items():
         shutil.copy(path, directory / name)
+
+
+def write_files(program: Program, directory: Path, here: Callable[[str], str] = str) -> None:
+    """Put there what lies beside *program*."""
+    for name, text in program.files.items():
+        (directory / name).write_text(here(text), encoding="utf-8")
 
 
 class Running:
@@ -230,8 +246,9 @@ ENDING = [program for program in ALL_PROGRAMS if program.console is None]
 
 @pytest.mark.parametrize("program", ENDING, ids=lambda program: str(program.source))
 def test_a_program_runs_to_its_end_and_prints_what_the_page_shows(
-    program: Program, start: Start
+    program: Program, start: Start, tmp_path: Path
 ) -> None:
+    write_files(program, tmp_path)
     running = start(program.source.text)
     output = running.end()
     assert matches(output, program.prints or ""), output
@@ -252,6 +269,7 @@ def test_a_server_answers_the_commands_of_the_page_and_ends_on_ctrl_c(
     def here(text: str) -> str:
         return PORT.sub(lambda match: ports.setdefault(match[0], str(free_port())), text)
 
+    write_files(program, tmp_path, here)
     running = start(here(program.source.text))
     if program.prints is None:
         running.wait_for_port(int(next(iter(ports.values()))))
@@ -281,8 +299,11 @@ def test_a_dialogue_shows_what_the_interpreter_answers(dialogue: Block) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_has_no_block_that_nothing_runs(page: Path) -> None:
-    kinds = {block.kind for block in blocks(page)}
+    kinds = {block.kind for block in blocks(page) if not block.title}
     assert kinds <= {"python", "console", "text", "pycon", "sh"}
+    run = [part for program in programs(page) for part in (program.source.text, program.console)]
+    for block in (block for block in blocks(page) if block.title):
+        assert block.text in run or any(block.title in part for part in run if part), block
     assert page.read_text(encoding="utf-8").count("\n```") == 2 * len(list(blocks(page)))
 
 
