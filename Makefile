@@ -74,7 +74,7 @@ bench: $(VENV)/.stamp-bench
 
 # Material tells of its own future at every start; here it can be built as it is.
 docs: $(VENV)/.stamp-docs $(VENV)/.stamp-test
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs -q build
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 	$(PY) -m pytest -q tests/test_site.py
 
 asan:

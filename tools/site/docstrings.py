@@ -13,7 +13,7 @@ import griffe
 
 ROLE = re.compile(r":(rfc|pep|class|meth|func|attr|data|mod):`(~?)([^`]+)`")
 PACKAGE = "mongoose_py"
-MIXED_IN = {"MqttConnection": "Connection"}  # private: the class it becomes a part of
+WHOLES = ("Connection", "Manager")  # made of parts: MqttConnection and its like
 
 
 class Roles(griffe.Extension):
@@ -50,7 +50,8 @@ def public_path(obj: griffe.Object, name: str) -> str | None:
         return f"{PACKAGE}.{first}"  # it stands in a list there
     owner = obj if obj.is_class else obj.parent
     if owner is not None and owner.is_class and has_own_entry(owner, name):
-        return f"{PACKAGE}.{MIXED_IN.get(owner.name, owner.name)}.{name}"
+        whole = next((whole for whole in WHOLES if owner.name.endswith(whole)), owner.name)
+        return f"{PACKAGE}.{whole}.{name}"
     return None
 
 
