@@ -152,8 +152,6 @@ def browser_page(executable: str, profile: Path, *flags: str) -> Iterator[Page]:
     launch = [sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out)]
     process = subprocess.Popen(
         [*launch, executable, f"--user-data-dir={profile}", *flags, *FLAGS],
-        # A preloaded sanitizer is meant for us; a browser does not start with it.
-        env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
         pass_fds=(theirs_in, theirs_out),
         start_new_session=True,
         stdin=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mqttpackets as mp
 from conftest import DEADLINE, dial, pump
+from ports import free_port
 
 from mongoose_py import Connection, Manager
 
@@ -21,8 +22,6 @@ os.environ["PATH"] += os.pathsep + "/usr/sbin"  # where Debian puts mosquitto
 MOSQUITTO = shutil.which("mosquitto")
 NO_MOSQUITTO = "mosquitto is not installed"
 NO_CLIENTS = "mosquitto_pub and mosquitto_sub are not installed"
-# Where a sanitizer's library is put in front of everything: not of theirs.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 HAS_CLIENTS = bool(shutil.which("mosquitto_pub") and shutil.which("mosquitto_sub"))
 
 
@@ -131,14 +130,6 @@ def server_socket() -> Iterator[tuple[socket.socket, str]]:
 # -- mosquitto --------------------------------------------------------------
 
 
-def free_port() -> int:
-    """Return a port that is free right now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 class Mosquitto:
     """A running mosquitto with a configuration of its own.
 
@@ -168,7 +159,7 @@ class Mosquitto:
             ]
             config.write_text("\n".join(settings) + "\n")
             self.process = subprocess.Popen(
-                [MOSQUITTO, "-c", str(config)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+                [MOSQUITTO, "-c", str(config)], stderr=subprocess.PIPE, text=True
             )
             self.log: list[str] = []
             self._said: queue.Queue[str] = queue.Queue()

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import DEADLINE
 
 from mongoose_py import Connection, Handler, HttpMessage, Manager
 
-DEADLINE = 20.0  # seconds; only ever reached by a failure
 INLINE = 16384  # bytes; longer files go out by sendfile
 MODIFIED = 784111777  # Sun, 06 Nov 1994 08:49:37 GMT
 MODIFIED_TEXT = "Sun, 06 Nov 1994 08:49:37 GMT"

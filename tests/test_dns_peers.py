@@ -17,6 +17,7 @@ from typing import Any, Callable
 import pytest
 from conftest import DEADLINE, Recorder, pump
 from dnsserver import A, pairs, query_wire
+from ports import free_port
 
 from mongoose_py import (
     MG_EV_CONNECT,
@@ -90,17 +91,6 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def free_port() -> int:
-    """Return a port that is free for UDP and TCP right now."""
-    while True:
-        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp:
-            udp.bind(("127.0.0.1", 0))
-            port: int = udp.getsockname()[1]
-            with closing(socket.socket()) as tcp, suppress(OSError):
-                tcp.bind(("127.0.0.1", port))
-                return port
-
-
 @contextmanager
 def server(name: str) -> Iterator[str]:
     """Run a name server and give its address once it answers."""
@@ -111,9 +101,7 @@ def server(name: str) -> Iterator[str]:
         for _ in range(5):  # somebody else may have taken the port
             port = free_port()
             command = COMMANDS[name](Path(directory), port)
-            # Not what a sanitizer puts in front of everything: it is for us.
-            env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-            process = subprocess.Popen([path, *command[1:]], stdout=log, stderr=log, env=env)
+            process = subprocess.Popen([path, *command[1:]], stdout=log, stderr=log)
             try:
                 if answers(process, port):
                     yield f"127.0.0.1:{port}"

@@ -37,12 +37,13 @@ from pathlib import Path
 
 import certificates
 import pytest
+from conftest import DEADLINE
+from ports import free_port
 
 import mongoose_py
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-DEADLINE = 20.0  # seconds; only ever reached by a failure
 FENCE = re.compile(r'^```(\S*)(?: title="([\w.-]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b80\d\d\b")
 
@@ -109,17 +110,6 @@ def matches(got: str, expected: str) -> bool:
     return re.fullmatch(pattern, got.replace("\r\n", "\n").rstrip()) is not None
 
 
-def free_port() -> int:
-    """Return a port that is free for TCP and UDP right now."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            with contextlib.suppress(OSError):
-                udp.bind(("127.0.0.1", port))
-                return port
-
-
 def accepts(port: int) -> bool:
     """Whether somebody listens at *port*."""
     with socket.socket() as probe:
@@ -129,13 +119,11 @@ def accepts(port: int) -> bool:
 def type_command(command: str, directory: Path) -> str:
     """Return what the shell shows for *command*, typed in *directory*."""
     shell = shutil.which("bash") or "sh"
-    # Where a sanitizer's library is put in front of everything, curl hangs.
-    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [shell, "-c", command],
         cwd=directory,
-        env=environment,
+        env={**os.environ, "PATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

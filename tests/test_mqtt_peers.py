@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 import pytest
 from conftest import DEADLINE, pump, running
-from mqttpeers import ENVIRONMENT, HAS_CLIENTS, NO_CLIENTS, Mosquitto
+from mqttpeers import HAS_CLIENTS, NO_CLIENTS, Mosquitto
 
 from mongoose_py import (
     MG_EV_MQTT_CMD,
@@ -188,7 +188,7 @@ _numbers = itertools.count()
 @contextmanager
 def tool(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
     """Run one of mosquitto's tools; it does not outlive the block."""
-    with subprocess.Popen(command, env=ENVIRONMENT, **options) as process:
+    with subprocess.Popen(command, **options) as process:
         try:
             yield process
         finally:

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import pytest
 from certificates import localhost
+from conftest import DEADLINE
 from tlskit import client_context
 
 from mongoose_py.serve import escaped
-
-DEADLINE = 20.0  # seconds; only ever reached by a failure
 
 
 class Server:

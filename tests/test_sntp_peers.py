@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE, Recorder, pump, udp_socket
+from conftest import DEADLINE, Recorder, pump
+from ports import free_port
 
 from mongoose_py import MG_EV_CLOSE, MG_EV_ERROR, MG_EV_READ, MG_EV_SNTP_TIME, Limits, Manager
 
@@ -24,8 +25,7 @@ pytestmark = pytest.mark.skipif(CHRONYD is None, reason="chrony is not installed
 @contextmanager
 def chrony(directory: Path, *config: str) -> Iterator[str]:
     """Run chronyd on a free port, far from the clock of this machine; give its URL."""
-    with udp_socket() as free:
-        port = free.getsockname()[1]
+    port = free_port()
     lines = [
         f"port {port}",
         "bindaddress 127.0.0.1",
@@ -37,11 +37,8 @@ def chrony(directory: Path, *config: str) -> Iterator[str]:
     (directory / "chrony.conf").write_text("\n".join(lines) + "\n")
     assert CHRONYD is not None
     command = [CHRONYD, "-d", "-x", "-U", "-u", getpass.getuser()]
-    # With a sanitizer's library in front of it chronyd does not end when it is told to.
-    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     with subprocess.Popen(
         [*command, "-f", f"{directory}/chrony.conf"],
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:

@@ -22,6 +22,7 @@ import requests
 from browser import browser_page, find_chromium
 from certificates import client, localhost, openssl, root, trusting
 from conftest import DEADLINE, Recorder, pump, receive_all, running
+from ports import free_port
 from tlskit import client_context, on_thread, one_client, options, server_context, tls_client
 
 from mongoose_py import (
@@ -52,6 +53,7 @@ class Site(Handler):
     def __init__(self) -> None:
         self.resumed: list[bool] = []
         self.errors: list[str] = []
+        self.failed = threading.Event()
 
     def on_tls(self, conn: Connection) -> None:
         info = conn.tls_info()
@@ -60,6 +62,7 @@ class Site(Handler):
 
     def on_error(self, conn: Connection, message: str) -> None:
         self.errors.append(message)
+        self.failed.set()
 
     def on_http(self, conn: Connection, message: HttpMessage) -> None:
         if message.uri == "/ws":
@@ -120,6 +123,7 @@ def test_curl_refuses_what_it_should(make_manager: Make) -> None:
     with site(make_manager, certificates.issue(certificates.stranger()).opts) as (handler, port):
         done = curl(f"https://localhost:{port}/")
         assert done.returncode == 60  # a peer that cannot be authenticated
+        assert handler.failed.wait(DEADLINE)
     assert any("unknown ca" in error for error in handler.errors)
 
 
@@ -317,8 +321,7 @@ def nginx(folder: Path, *directives: str) -> Iterator[int]:
     """Run nginx with our certificate and give its port."""
     if NGINX is None:
         pytest.skip("needs nginx")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     pair, run = localhost(), folder / "run"
     run.mkdir()
     (run / "big").write_bytes(BIG)
