@@ -7,6 +7,7 @@ How a program is driven can be seen on the page, by the blocks that follow it:
     ```python ```console   serves until Ctrl-C; the commands answer as shown
     ```python ```console ```text    ... and meanwhile it prints that text
     ```pycon               a dialogue with the interpreter
+    ```py                  a program of another library, beside ours; only compiled
     ```sh                  commands that install or build; not run here
     ```any title="name"    a file, which lies beside the programs and commands that
                            follow; a program, if it is Python and followed by one of
@@ -288,8 +289,10 @@ def test_a_dialogue_shows_what_the_interpreter_answers(dialogue: Block) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_has_no_block_that_nothing_runs(page: Path) -> None:
     kinds = {block.kind for block in blocks(page) if not block.title}
-    assert kinds <= {"python", "console", "text", "pycon", "sh"}
+    assert kinds <= {"python", "console", "text", "pycon", "py", "sh"}
     run = [part for program in programs(page) for part in (program.source.text, program.console)]
+    for block in (block for block in blocks(page) if block.kind == "py"):
+        compile(block.text, str(block), "exec")
     for block in (block for block in blocks(page) if block.title):
         assert block.text in run or any(block.title in part for part in run if part), block
     assert page.read_text(encoding="utf-8").count("\n```") == 2 * len(list(blocks(page)))
