@@ -43,6 +43,9 @@
 #include <unistd.h>
 
 #include "../mongoose.h"
+#if defined(MG_OLD_GLIBC) && defined(__GLIBC__)
+#include "old_glibc.h"
+#endif
 
 enum {
   MG_IO_SIZE = 16384,           /* one pooled buffer block, one socket read */

@@ -8,27 +8,6 @@
 #include <dlfcn.h>
 #include <stdatomic.h>
 
-#if defined(MG_OLD_GLIBC) && defined(__GLIBC__)
-/* The names that every glibc of this architecture has, so that a binary built on a new
- * system runs on an old one. */
-#if defined(__x86_64__) && defined(__LP64__)
-__asm__(".symver dlopen,dlopen@GLIBC_2.2.5");
-__asm__(".symver dlsym,dlsym@GLIBC_2.2.5");
-__asm__(".symver dlclose,dlclose@GLIBC_2.2.5");
-__asm__(".symver dlerror,dlerror@GLIBC_2.2.5");
-#elif defined(__aarch64__)
-__asm__(".symver dlopen,dlopen@GLIBC_2.17");
-__asm__(".symver dlsym,dlsym@GLIBC_2.17");
-__asm__(".symver dlclose,dlclose@GLIBC_2.17");
-__asm__(".symver dlerror,dlerror@GLIBC_2.17");
-#elif defined(__arm__)
-__asm__(".symver dlopen,dlopen@GLIBC_2.4");
-__asm__(".symver dlsym,dlsym@GLIBC_2.4");
-__asm__(".symver dlclose,dlclose@GLIBC_2.4");
-__asm__(".symver dlerror,dlerror@GLIBC_2.4");
-#endif
-#endif
-
 /* Managers share it, like the log level. Written once, with the lock held, before the pointer. */
 static struct mg_openssl library;
 static _Atomic(const struct mg_openssl *) library_open;
