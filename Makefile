@@ -6,6 +6,7 @@
 #   make asan    both test suites under the address and undefined-behaviour sanitizers
 #   make fuzz    the fuzz targets, FUZZ_SECONDS each
 #   make bench   the benchmarks
+#   make dist    sdist and wheels, twice to compare, tried on every Python here
 #   make docs    the documentation as a web site, in build/site
 #   make clean   remove what the above made
 #
@@ -22,7 +23,7 @@ override PY := $(VENV)/bin/python
 
 BUILD_INPUTS := pyproject.toml setup.py build_ffi.py $(wildcard vendor/mongoose/*.[ch]) \
                 $(wildcard vendor/mongoose/src/*.[ch])
-TYPED := mongoose_py build_ffi.py setup.py benchmarks $(wildcard examples)
+TYPED := mongoose_py build_ffi.py setup.py tools benchmarks $(wildcard examples)
 C_WARNINGS := -std=c11 -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion \
               -Wstrict-prototypes
 
@@ -77,6 +78,10 @@ docs: $(VENV)/.stamp-docs $(VENV)/.stamp-test
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 	$(PY) -m pytest -q tests/test_site.py
 
+# Needs the network for the tools it builds and looks with, and nothing in $(VENV).
+dist:
+	$(PYTHON) tools/dist.py $(DIST_FLAGS)
+
 asan:
 	PYTHON=$(PYTHON) tools/asan.sh
 
@@ -87,4 +92,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info mongoose_py/*.so mongoose_py/_mongoose_cffi.c
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all demo test test-c lint lint-c bench docs asan fuzz clean
+.PHONY: all demo test test-c lint lint-c bench docs dist asan fuzz clean
