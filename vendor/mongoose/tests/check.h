@@ -16,6 +16,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+extern long mg__fail_at; /* see iobuf.c */
+
 static _Atomic int check_count; /* tests with threads check, too */
 
 #define CHECK(cond)                                                        \

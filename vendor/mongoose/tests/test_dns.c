@@ -1,6 +1,5 @@
 /* test_dns.c: host names in the loop, with a name server in the test, and a system
  * that has black holes, no routes and a clock of the test's. */
-#define MG_TEST_ALLOC 1
 #include "../mongoose.c"
 
 #include "world.h"

@@ -1,6 +1,5 @@
 /* resolv.conf(5), hosts(5), and the cache of answers. */
-#define MG_TEST_ALLOC 1
-#include "../mongoose.c"
+#include "../src/dns.h"
 
 #include "check.h"
 

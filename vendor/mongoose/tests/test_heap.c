@@ -1,5 +1,4 @@
 /* The heap of deadlines. */
-#define MG_TEST_ALLOC 1
 #include "../src/internal.h"
 
 #include "../src/iobuf.c"

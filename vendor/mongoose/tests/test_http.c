@@ -1,8 +1,5 @@
 /* test_http.c: HTTP on connections, as a server, seen from a raw socket. */
-#ifndef MG_TEST_ALLOC
-#define MG_TEST_ALLOC 1
-#endif
-#include "../mongoose.c"
+#include "../src/http.h"
 
 #include "world.h"
 

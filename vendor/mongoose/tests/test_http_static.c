@@ -4,7 +4,6 @@
  *
  * Both ways to open a path, by the kernel and by steps, walk the same tree, so
  * that systems without openat2() are covered on those that have it. */
-#define MG_TEST_ALLOC
 #include "../mongoose.c"
 
 #include "world.h"

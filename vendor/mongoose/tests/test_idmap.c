@@ -1,5 +1,4 @@
 /* From number to pointer. */
-#define MG_TEST_ALLOC 1
 #include "../src/internal.h"
 
 #include "../src/iobuf.c"

@@ -1,5 +1,4 @@
 /* Byte buffers and the block pool. */
-#define MG_TEST_ALLOC 1
 #include "../src/internal.h"
 
 #include "../src/iobuf.c"

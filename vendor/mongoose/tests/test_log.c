@@ -1,5 +1,4 @@
 /* Log lines: made under the lock, handed over without it. */
-#define MG_TEST_ALLOC 1
 #include "../src/internal.h"
 
 #include "../src/iobuf.c"

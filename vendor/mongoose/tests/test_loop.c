@@ -1,5 +1,5 @@
 /* test_loop.c: connections and events, through the public interface only. */
-#include "../mongoose.c"
+#include "../src/internal.h"
 
 #include "world.h"
 

@@ -1,5 +1,4 @@
 /* Glob patterns and their captures. */
-#define MG_TEST_ALLOC 1
 #include "../src/internal.h"
 
 #include "../src/iobuf.c"

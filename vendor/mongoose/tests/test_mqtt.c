@@ -1,8 +1,5 @@
 /* test_mqtt.c: MQTT connections, seen from raw sockets: servers, clients, both. */
-#ifndef MG_TEST_ALLOC
-#define MG_TEST_ALLOC 1
-#endif
-#include "../mongoose.c"
+#include "../src/mqtt.h"
 
 #include "mqtt_world.h"
 

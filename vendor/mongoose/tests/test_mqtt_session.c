@@ -1,7 +1,4 @@
 /* test_mqtt_session.c: messages of QoS 1 and 2 across lost connections. */
-#ifndef MG_TEST_ALLOC
-#define MG_TEST_ALLOC 1
-#endif
 #include "../mongoose.c"
 
 #include "mqtt_world.h"

@@ -1,5 +1,4 @@
 /* Readiness. Each promise is kept by both backends. */
-#define MG_TEST_ALLOC 1
 #include "../src/internal.h"
 
 #include "../src/iobuf.c"

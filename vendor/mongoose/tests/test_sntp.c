@@ -1,7 +1,4 @@
 /* test_sntp.c: SNTP: the codec alone, then a client against a scripted server. */
-#ifndef MG_TEST_ALLOC
-#define MG_TEST_ALLOC 1
-#endif
 #include "../mongoose.c"
 
 #include "world.h"

@@ -1,6 +1,6 @@
 /* test_threads.c: every call may come from any thread while another polls.
  * Run with SAN=-fsanitize=thread as well. */
-#include "../mongoose.c"
+#include "../src/internal.h"
 
 #include "check.h"
 

@@ -1,5 +1,4 @@
 /* The user's timers, on a clock that the test moves. */
-#define MG_TEST_ALLOC 1
 #include "../src/internal.h"
 
 #include "../src/iobuf.c"

@@ -1,8 +1,5 @@
 /* test_tls_data.c: what passes over TLS, what must not, and what others or handlers may do
  * to it. */
-#ifndef MG_TEST_ALLOC
-#define MG_TEST_ALLOC 1
-#endif
 #include "../mongoose.c"
 
 #include "tls_world.h"

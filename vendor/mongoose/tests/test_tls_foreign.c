@@ -1,5 +1,5 @@
 /* test_tls_foreign.c: a binding that does TLS itself, here by a toy. */
-#include "../mongoose.c"
+#include "../src/tls.h"
 
 #include "tls_world.h"
 

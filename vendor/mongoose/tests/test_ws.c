@@ -1,7 +1,4 @@
 /* test_ws.c: WebSocket: the codec alone, then connections seen from a raw socket. */
-#ifndef MG_TEST_ALLOC
-#define MG_TEST_ALLOC 1
-#endif
 #include "../mongoose.c"
 
 #include "world.h"
