@@ -3,7 +3,8 @@
 The pages link to files all over the project, as they should for who reads them in a
 checkout. On the site those files become pages of their own below ``project/``: Markdown
 as it is, everything else as a listing. Drawings are put into the page, so that they take
-its colours. And nothing on the site is fetched from elsewhere.
+its colours, and tables of the benchmarks, so that no number is written twice. And nothing
+on the site is fetched from elsewhere.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ LEXERS = {
     ".html": "html",
 }
 PROJECT = "project/"
+BENCHMARKS = ROOT / "benchmarks" / "README.md"
+TABLE = re.compile(r"^<!-- table: (.+) -->$", re.MULTILINE)
 
 _sources: dict[str, str] = {}  # a page of the site: the file of the project it is made from
 
@@ -81,6 +84,17 @@ def listing(path: str) -> str:
     return "\n".join(lines)
 
 
+def table(match: re.Match[str]) -> str:
+    """Return what stands below a heading of the benchmarks, so that it stands nowhere else."""
+    text = re.sub(r"^<!-- .* -->\n", "", BENCHMARKS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    heading = re.search(
+        rf"^#+ {re.escape(match[1])}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    if heading is None:
+        raise ValueError(f"the benchmarks have no heading {match[1]!r}")
+    return heading[1].strip()
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add a page for each file outside of docs/ that a page links to, and so on."""
     _sources.clear()
@@ -124,7 +138,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         drawing = drawing[drawing.index("<svg") :].replace(' color="#768390"', "", 1)
         return f'<figure class="drawing">{"".join(drawing.splitlines())}</figure>'
 
-    return outside_code(markdown, lambda part: LINK.sub(relink, DRAWING.sub(draw, part)))
+    def put(part: str) -> str:
+        return TABLE.sub(table, LINK.sub(relink, DRAWING.sub(draw, part)))
+
+    return outside_code(markdown, put)
 
 
 def on_post_build(config: Any) -> None:
