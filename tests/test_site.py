@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import browser
 import pytest
 
 import mongoose_py
@@ -119,3 +120,41 @@ def test_every_link_within_the_site_leads_somewhere(site: Path, pages: dict[Path
             assert target.is_file(), f"{path.relative_to(site)}: {link}"
             if parts.fragment and target in pages:
                 assert unquote(parts.fragment) in pages[target].ids, f"{path}: {link}"
+
+
+LOADED = """
+new Promise((done) => document.readyState == "complete" ? done() : addEventListener("load", done))
+"""
+TYPE = """
+document.querySelector("[data-md-toggle=search]").click();
+const field = document.querySelector(".md-search__input");
+field.focus();
+field.value = "backpressure";
+field.dispatchEvent(new Event("keyup", { bubbles: true }));
+"""
+WIDER = "document.documentElement.scrollWidth > innerWidth"
+
+
+@built
+@pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium here")
+def test_without_a_server_the_site_is_searched_and_fits_a_phone(site: Path, tmp_path: Path) -> None:
+    executable = browser.find_chromium()
+    assert executable
+    with browser.browser_page(executable, tmp_path, "--allow-file-access-from-files") as view:
+        view.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=390,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        for path in sorted(site.glob("*.html")):
+            view.open(path.as_uri())
+            view.evaluate(LOADED)
+            assert not view.evaluate(WIDER), path.name
+        view.open((site / "index.html").as_uri())
+        view.evaluate(LOADED)
+        view.evaluate(TYPE)
+        view.wait_for(
+            "document.querySelector('.md-search-result__link[href*=\"backpressure.html\"]')"
+        )
