@@ -7,6 +7,7 @@ and permessage-deflate, through :mod:`zlib`.
 
 from __future__ import annotations
 
+import re
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,13 @@ _OPCODE = 0x0F
 _NO_STATUS = 1005  # RFC 6455, 7.1.5: the close frame had no code
 _PROTOCOL_ERROR, _BAD_DATA, _TOO_BIG = 1002, 1007, 1009
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_ORIGIN = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*)://"
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9!$%&'()*+,;=._~-]+)"  # RFC 3986, 3.2.2
+    r"(?::(0|[1-9][0-9]{0,4}))?"
+)
+SAME = "same"  # among origins: that of the page's own server
+_USUAL_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 _OURS = (
     "connection",
     "content-length",
@@ -173,6 +181,54 @@ def checked_subprotocols(names: Iterable[str]) -> list[str]:
     if len(set(found)) < len(found):
         raise ValueError(f"subprotocols must not repeat: {found}")
     return found
+
+
+def checked_origins(origins: Iterable[str | None]) -> set[str | None]:
+    """Return the origins that may connect, each in one form.
+
+    Raises:
+        ValueError: If one is not ``scheme://host`` or ``scheme://host:port``.
+        TypeError: If *origins* is a single text, or one of them no text.
+    """
+    if isinstance(origins, str):
+        raise TypeError("origins must be several, not one str")
+    found: set[str | None] = set()
+    for origin in origins:
+        if origin is not None and not isinstance(origin, str):
+            raise TypeError(f"origins must be str, not {type(origin).__name__}")
+        known = origin is None or origin == SAME
+        same = origin if known else _same_origin(origin or "")
+        if same == "":
+            raise ValueError(f"origins must be scheme://host or scheme://host:port, not {origin!r}")
+        found.add(same)
+    return found
+
+
+def is_allowed(message: HttpMessage, origins: set[str | None]) -> bool:
+    """Tell whether a request is of one of these origins, :rfc:`6454` section 7.
+
+    One that names several, ``null``, or what is no origin, is of none.
+    """
+    values = [value for name, value in message.headers() if name.lower() == "origin"]
+    if not values:
+        return None in origins
+    origin = _same_origin(values[0]) if len(values) == 1 else ""
+    if not origin or SAME not in origins:
+        return origin in origins
+    # A proxy may have taken the TLS off: the scheme is what the browser says it is.
+    ours = _same_origin(f"{origin.partition(':')[0]}://{message.header('Host', '')}")
+    return origin in origins or origin == ours
+
+
+def _same_origin(text: str) -> str:
+    """Return what is equal for equal origins, :rfc:`6454` sections 4 and 5; ``""``: it is none."""
+    found = _ORIGIN.fullmatch(text)
+    if found is None:
+        return ""
+    scheme, host, port = (part.lower() for part in found.groups(""))
+    if int(port or 0) > 65535:
+        return ""
+    return f"{scheme}://{host}:{port or _USUAL_PORTS.get(scheme, '')}"
 
 
 def upgrade_headers(

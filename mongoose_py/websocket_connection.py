@@ -47,12 +47,13 @@ class WebsocketConnection(BaseConnection):
         *,
         subprotocol: str | Iterable[str] | None = None,
         compression: bool = False,
+        origins: Iterable[str | None] | None = None,
     ) -> bool:
         """Answer the request *message* with 101 and make the connection a WebSocket.
 
         ``MG_EV_WS_OPEN`` comes inside this call. A request that is no proper handshake
-        (:rfc:`6455`, section 4.2.1) is answered with 426 or 400 instead, and its
-        connection closes.
+        (:rfc:`6455`, section 4.2.1) is answered with 426 or 400 instead, one of another
+        origin than *origins* with 403, and its connection closes.
 
         Args:
             message: The message of the running event.
@@ -60,27 +61,37 @@ class WebsocketConnection(BaseConnection):
             subprotocol: The one to speak, or several, the most wanted first: the first
                 that the request offers is chosen, none when it offers none of them.
             compression: Whether to agree to permessage-deflate (:rfc:`7692`).
+            origins: Those whose pages may connect (section 10.2), as their browsers name
+                them in ``Origin``: ``"https://example.com"``, ``"http://127.0.0.1:8000"``.
+                ``"same"`` among them: pages of the host that the request is for, its
+                ``Host``. ``None`` among them: programs that send no ``Origin``. Default:
+                everybody, and so every page that somebody who may connect has open.
 
         Returns:
             Whether it is a WebSocket now.
 
         Raises:
-            ValueError: If *message* is not that of the running event, or a header is
-                malformed or one that the handshake sets. Nothing was sent.
+            ValueError: If *message* is not that of the running event, a header is
+                malformed or one that the handshake sets, or one of *origins* is none.
+                Nothing was sent.
             Error: If the request was answered already.
             ConnectionClosed: If the connection is closed.
         """
         stale = "HttpMessage is not valid for this event"
         if not isinstance(message, HttpMessage):
             raise TypeError(f"message must be an HttpMessage, not {type(message).__name__}")
+        allowed = None if origins is None else websocket.checked_origins(origins)
         deflate = websocket.Deflate.offered(message) if compression else None
         head = websocket.upgrade_headers(message, extra_headers, subprotocol, deflate)
         if not message or message._raw.conn != self._id:
             raise ValueError(stale)
+        forbidden = allowed is not None and not websocket.is_allowed(message, allowed)
         number = self._open_id()
         accept = websocket.accept_for(message.header("Sec-WebSocket-Key", ""))
         self._deflate = deflate
-        code = lib.mgx_ws_upgrade(self._mgr, number, accept, head, len(head), deflate is not None)
+        code = lib.mgx_ws_upgrade(
+            self._mgr, number, accept, head, len(head), deflate is not None, forbidden
+        )
         if code == _ESTATE:
             raise ValueError(stale)
         self._check(code, "ws_upgrade")

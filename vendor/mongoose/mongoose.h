@@ -559,10 +559,11 @@ enum { /* how a message is sent, or-ed */
  * a WebSocket; MG_EV_WS_OPEN fires inside the call. `accept`: the 28 characters that
  * answer its Sec-WebSocket-Key (anything when it has none). `headers`: lines, each
  * ended by CR LF, checked by the caller. `deflate`: they agree to permessage-deflate.
- * 1 done; 0: refused with 400 or 426, for it is no proper handshake; MGX_ESTATE: no
- * such event is running on this thread; MGX_EANSWERED, MGX_ELIMIT, MGX_ENOMEM. */
+ * `forbidden`: the caller does not want it from this origin. 1 done; 0: refused, with
+ * 400 or 426, for it is no proper handshake, or with 403; MGX_ESTATE: no such event is
+ * running on this thread; MGX_EANSWERED, MGX_ELIMIT, MGX_ENOMEM. */
 int mgx_ws_upgrade(struct mg_mgr *mgr, uint64_t conn, const char *accept, const char *headers,
-                   size_t len, bool deflate);
+                   size_t len, bool deflate, bool forbidden);
 /* Send one frame, masked on clients. `how`: MGX_WS_... bits. A close frame begins (or
  * ends) the closing handshake: nothing can be sent behind it. MGX_EKIND: not a
  * WebSocket, or not yet; MGX_EINVAL: the opcode, a control frame above 125 bytes, a

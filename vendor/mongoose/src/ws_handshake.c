@@ -64,9 +64,14 @@ static int refuse_request(struct mg_connection *c, int status) {
       "Content-Type: text/plain\r\nContent-Length: 31\r\n";
   static const char bad[] =
       "Connection: close\r\nContent-Type: text/plain\r\nContent-Length: 31\r\n";
+  static const char forbidden[] =
+      "Connection: close\r\nContent-Type: text/plain\r\nContent-Length: 23\r\n";
   if (status == 426)
     return mg__http_answer(c, status, required, sizeof(required) - 1,
                            "WebSocket version 13 is needed\n", 31);
+  if (status == 403)
+    return mg__http_answer(c, status, forbidden, sizeof(forbidden) - 1,
+                           "Not from this web page\n", 23);
   return mg__http_answer(c, status, bad, sizeof(bad) - 1, "Malformed WebSocket handshake.\n", 31);
 }
 
@@ -86,7 +91,7 @@ static int queue_101(struct mg_connection *c, const char *accept, const char *he
 }
 
 static int ws_upgrade_locked(struct mg_connection *c, const char *accept, const char *headers,
-                          size_t len, bool deflate) {
+                          size_t len, bool deflate, bool forbidden) {
   struct mg_http_message *msg = mg__http_running(c);
   struct mg_ws *w;
   int status, err;
@@ -96,6 +101,7 @@ static int ws_upgrade_locked(struct mg_connection *c, const char *accept, const 
   status = request_refusal(msg);
   /* A body that is still to come would be taken for frames. */
   if (mg__http(c)->in_headers && mg__http(c)->framing.kind != MG_BODY_NONE) status = 400;
+  if (status == 0 && forbidden) status = 403;
   if (status != 0) {
     err = refuse_request(c, status);
     return err == MGX_OK ? 0 : err;
@@ -116,12 +122,12 @@ static int ws_upgrade_locked(struct mg_connection *c, const char *accept, const 
 }
 
 int mgx_ws_upgrade(struct mg_mgr *mgr, uint64_t conn, const char *accept, const char *headers,
-                   size_t len, bool deflate) {
+                   size_t len, bool deflate, bool forbidden) {
   struct mg_connection *c;
   int result;
   mg__lock(mgr);
   c = mg__conn_find(mgr, conn);
-  result = c == NULL ? MGX_ECLOSED : ws_upgrade_locked(c, accept, headers, len, deflate);
+  result = c == NULL ? MGX_ECLOSED : ws_upgrade_locked(c, accept, headers, len, deflate, forbidden);
   mg__unlock(mgr);
   return result;
 }
