@@ -200,13 +200,21 @@ def _deliver(manager: Manager, conn: Connection, ev: int, data: object) -> None:
 
 
 def _deliver_error(manager: Manager, conn: Connection, message: str) -> None:
-    """Deliver ``MG_EV_ERROR``, which is logged when no handler takes it."""
+    """Deliver ``MG_EV_ERROR``, which is logged when no handler takes it.
+
+    Anybody who can connect could fill the log: of accepted connections the first error
+    is a warning, the others are for those who look for them.
+    """
     if conn._mqtt is not None:
         conn._mqtt._failed(message)
     if conn._target.mask & _WANTS_ERROR:
         _deliver(manager, conn, MG_EV_ERROR, message)
     else:
-        logs.log_untaken_error(conn._id, message)
+        accepted = conn._is(lib.MGX_IS_ACCEPTED)
+        if accepted and not manager._told_of_accepted:
+            manager._told_of_accepted, accepted = True, False
+            message += " (of accepted connections later errors are logged at DEBUG)"
+        logs.log_untaken_error(conn._id, message, quietly=accepted)
 
 
 @ffi.def_extern(onerror=_outside)  # type: ignore[untyped-decorator]

@@ -56,11 +56,12 @@ def log_line(level: int, text: str) -> None:
     logging.getLogger(LOGGER).log(severity, "%s", text)
 
 
-def log_untaken_error(number: int, message: str) -> None:
+def log_untaken_error(number: int, message: str, *, quietly: bool) -> None:
     """Log the ``MG_EV_ERROR`` of connection *number* that no handler takes."""
     import logging  # as above
 
-    logging.getLogger(LOGGER).warning("connection %d: %s", number, message)
+    level = logging.DEBUG if quietly else logging.WARNING
+    logging.getLogger(LOGGER).log(level, "connection %d: %s", number, message)
 
 
 def log_warning(text: str) -> None:

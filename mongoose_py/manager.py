@@ -110,6 +110,7 @@ class Manager(WebsocketManager, MqttManager):
         self._ws_limit = ws_message_limit(self._limits)
         self._stopping = False
         self._closed = False
+        self._told_of_accepted = False  # an error of an accepted connection was logged
         self._ref = weakref.ref(self)
         self._lock = RLock()
         self._conns = {}

@@ -12,6 +12,7 @@ import pytest
 from conftest import Recorder, dial, pump
 
 from mongoose_py import (
+    MG_EV_CLOSE,
     MG_EV_ERROR,
     MG_EV_READ,
     MG_LL_DEBUG,
@@ -99,6 +100,22 @@ def test_an_error_that_no_handler_takes_is_logged_as_a_warning(
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("mongoose_py", logging.WARNING)
     assert record.getMessage() == f"connection {number}: no milk 100%s left"
+
+
+def test_peers_cannot_fill_the_log_with_errors_that_no_handler_takes(
+    caplog: pytest.LogCaptureFixture, make_manager: Callable[..., Manager]
+) -> None:
+    closed = Recorder()
+    manager = make_manager(closed, events=[MG_EV_CLOSE])
+    listener = manager.listen("tls://127.0.0.1:0")  # without tls= it refuses everybody
+    with caplog.at_level(logging.DEBUG, "mongoose_py"):
+        for count in range(1, 4):
+            with dial(listener):
+                pump(manager, closed.saw(MG_EV_CLOSE, count))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "DEBUG"]
+    first, second, third = [record.getMessage().partition(": ")[2] for record in caplog.records]
+    assert first == f"{second} (of accepted connections later errors are logged at DEBUG)"
+    assert second == third
 
 
 @pytest.mark.parametrize("what", ["events", "methods"])
