@@ -150,7 +150,6 @@ def publish_with_mongoose(port: int, count: int, qos: int) -> None:
     with Manager(events=[]) as manager:
         conn = manager.mqtt_connect(f"mqtt://127.0.0.1:{port}")
         session = conn.mqtt_session
-        assert session is not None
         while session.state != "open":
             manager.poll(100)
         for n in range(count):

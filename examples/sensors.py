@@ -66,7 +66,6 @@ class MqttDevice(Handler):
 
     def start(self, manager: Manager, address: str, name: str, version: int) -> None:
         """Begin to connect; the session connects again for as long as we run."""
-        self.manager = manager
         conn = manager.mqtt_connect(
             f"mqtt://{address}",
             self,
@@ -78,7 +77,6 @@ class MqttDevice(Handler):
             will_retain=True,
             reconnect=Reconnect(1, 2),
         )
-        assert conn.mqtt_session is not None  # it is an MQTT client, so it has one
         self.session = conn.mqtt_session
         self.session.mqtt_sub(f"{self.topic}/set", qos=1)
         for sensor in self.sensors:
@@ -99,7 +97,7 @@ class MqttDevice(Handler):
         """Begin to do as we are told."""
         if message.text in self.goals:
             self.wanted = message.text
-            self.manager.timer_add(SWITCHING_MS, self.tell)
+            conn.manager.timer_add(SWITCHING_MS, self.tell)
 
     def tell(self) -> None:
         """Acknowledge: publish the state we are in now."""

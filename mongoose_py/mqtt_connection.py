@@ -13,7 +13,7 @@ from mongoose_py import _dispatch, mqtt
 from mongoose_py._args import Data, as_bytes
 from mongoose_py._connection import BaseConnection
 from mongoose_py._mongoose_cffi import lib
-from mongoose_py.errors import ConnectionClosed
+from mongoose_py.errors import ConnectionClosed, failure
 from mongoose_py.mqtt_session import MqttClientSession, MqttSession, publish_failure
 
 if TYPE_CHECKING:
@@ -42,9 +42,16 @@ class MqttConnection(BaseConnection):
         return self._is(lib.MGX_IS_MQTT)
 
     @property
-    def mqtt_session(self) -> MqttClientSession | None:
-        """The session of an MQTT client; ``None`` of others."""
-        return getattr(self, "_mqtt", None)
+    def mqtt_session(self) -> MqttClientSession:
+        """The session of an MQTT client, which outlives the connection.
+
+        Raises:
+            Error: If it is another kind of connection.
+        """
+        session: MqttClientSession | None = getattr(self, "_mqtt", None)
+        if session is None:
+            raise failure(_EKIND, "mqtt_session", "not the connection of an MQTT client")
+        return session
 
     def mqtt_pub(
         self,

@@ -709,7 +709,8 @@ def test_a_closed_connection_says_so(opened: Callable[..., Any]) -> None:
         with pytest.raises(ConnectionClosed, match="closed"):
             call()
     conn.mqtt_session.close()
-    assert Connection().mqtt_session is None
+    with pytest.raises(Error, match="not the connection of an MQTT client"):
+        Connection().mqtt_session  # noqa: B018
 
 
 def test_a_silent_client_pings_before_its_keep_alive_is_over(
@@ -834,7 +835,8 @@ def test_mqtt_calls_are_harmless_where_no_mqtt_is_spoken(
     turns(manager)
     assert listener.is_listening
     assert not listener.is_mqtt
-    assert listener.mqtt_session is None
+    with pytest.raises(Error, match="not the connection of an MQTT client"):
+        listener.mqtt_session  # noqa: B018
 
 
 def test_an_mqtt_connection_says_that_it_is_one(opened: Callable[..., Any]) -> None:

@@ -56,7 +56,6 @@ def main() -> None:
             reconnect=Reconnect(min_delay=0.5, max_delay=3),
         )
         session = conn.mqtt_session
-        assert session is not None  # it is an MQTT client
         session.mqtt_sub(args.sub_topic, args.qos)  # on each connection, when it is there
         try:
             while True:
