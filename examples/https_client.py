@@ -21,8 +21,7 @@ from mongoose_py import Connection, Handler, HttpMessage, Manager, TlsOpts, url_
 class Fetch(Handler):
     """One GET request."""
 
-    def __init__(self, manager: Manager, path: str) -> None:
-        self.manager = manager
+    def __init__(self, path: str) -> None:
         self.path = path
         self.exit_code = 1
 
@@ -50,7 +49,7 @@ class Fetch(Handler):
 
     def on_close(self, conn: Connection) -> None:
         """Come to an end; this is the last event, whatever happened before."""
-        self.manager.stop()
+        conn.manager.stop()
 
 
 def main() -> int:
@@ -63,7 +62,7 @@ def main() -> int:
     args = parser.parse_args()
     opts = TlsOpts(ca=args.ca, cert=args.cert, key=args.key, skip_verification=args.insecure)
     with Manager() as manager:
-        fetch = Fetch(manager, url_uri(args.url))
+        fetch = Fetch(url_uri(args.url))
         try:
             conn = manager.connect(args.url, fetch, tls=opts)
         except (OSError, ValueError) as exc:  # a file, a certificate, the URL

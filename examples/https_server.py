@@ -90,8 +90,7 @@ def main() -> int:
 
         with contextlib.suppress(AttributeError):
             signal.signal(signal.SIGHUP, reload)
-        assert listener.local_addr is not None  # it listens, so it has an address
-        print(f"listening on https://127.0.0.1:{listener.local_addr[1]}", flush=True)
+        print(f"listening on {listener.url}", flush=True)
         manager.run()
     return 0
 

@@ -191,8 +191,7 @@ def main() -> None:
     broker, port = Broker(), parser.parse_args().port
     with broker.manager as manager:
         listener = manager.mqtt_listen(f"mqtt://127.0.0.1:{port}")
-        assert listener.local_addr is not None  # it listens, so it has an address
-        print(f"listening on mqtt://127.0.0.1:{listener.local_addr[1]}", flush=True)
+        print(f"listening on {listener.url}", flush=True)
         manager.run()
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mongoose_py import _dispatch
 from mongoose_py._args import Data, as_bytes
 from mongoose_py._mongoose_cffi import ffi, lib
-from mongoose_py.errors import ConnectionClosed, error_text
+from mongoose_py.errors import ConnectionClosed, Error, error_text
 from mongoose_py.handler import check_handler
 from mongoose_py.http_connection import HttpConnection
 from mongoose_py.mqtt_connection import MqttConnection
@@ -29,11 +29,18 @@ if TYPE_CHECKING:
 
     from mongoose_py._manager import BaseManager
     from mongoose_py.handler import AnyHandler, Target
+    from mongoose_py.manager import Manager
 
 _ERROR = ffi.typeof("struct mgx_error *")
 _EINVAL: int = lib.MGX_EINVAL
 _ESYSTEM: int = lib.MGX_ESYSTEM
 _kept = _dispatch.kept
+_SCHEMES = (
+    (lib.MGX_IS_UDP, "udp", "udp"),
+    (lib.MGX_IS_WEBSOCKET, "ws", "wss"),
+    (lib.MGX_IS_HTTP, "http", "https"),
+    (lib.MGX_IS_MQTT, "mqtt", "mqtts"),
+)
 
 
 class Connection(
@@ -49,7 +56,7 @@ class Connection(
     Made by the manager. Handlers get the same object with every event of one
     connection, so it can be a key of dictionaries. After ``MG_EV_CLOSE``, or when
     the manager was closed, it is in the closed state: :attr:`id` is 0, what asks
-    gives ``False``, 0, ``None`` or ``b""`` (:attr:`is_closing` gives ``True``),
+    gives ``False``, 0, ``None``, ``""`` or ``b""`` (:attr:`is_closing` gives ``True``),
     ``close()``, ``drain()`` and ``set_handler()`` do nothing, and what sends
     raises :class:`~mongoose_py.ConnectionClosed`.
 
@@ -96,6 +103,18 @@ class Connection(
     def id(self) -> int:
         """Positive number, unique in its manager and never used again; 0 when closed."""
         return self._id
+
+    @property
+    def manager(self) -> Manager:
+        """The manager it belongs to.
+
+        Raises:
+            Error: If the manager is gone, which it never is while a handler runs.
+        """
+        manager = self._manager() if hasattr(self, "_manager") else None
+        if manager is None:
+            raise Error("Manager has been closed")
+        return manager
 
     @property
     def handler(self) -> AnyHandler | None:
@@ -157,6 +176,27 @@ class Connection(
         """``(ip, port, is_ipv6)`` of the peer; on a UDP listener of the last datagram."""
         info = self._info()
         return _dispatch.address(info.rem) if info.has_rem else None
+
+    @property
+    def url(self) -> str:
+        """Where its server is, as a URL: ``http://127.0.0.1:8000``, ``tcp://[::1]:7``.
+
+        Of a listener and of what it accepts the address is :attr:`local_addr`, of an
+        outbound connection :attr:`remote_addr`; ``""``: there is none yet, or any more.
+        The scheme says what is spoken now: ``http``, ``https``, ``ws``, ``wss``, ``mqtt``,
+        ``mqtts``, ``tls``, ``tcp``, ``udp``, or ``unix:///path`` whatever is spoken there.
+        """
+        info = self._info()
+        flags = info.flags
+        is_client = flags & lib.MGX_IS_CLIENT
+        if not (info.has_rem if is_client else info.has_loc):
+            return ""
+        ip, port, is_ipv6 = _dispatch.address(info.rem if is_client else info.loc)
+        if not port:
+            return f"unix://{ip}" if ip else ""
+        plain, secret = next((names for bit, *names in _SCHEMES if flags & bit), ("tcp", "tls"))
+        scheme = secret if flags & lib.MGX_IS_TLS else plain
+        return f"{scheme}://[{ip}]:{port}" if is_ipv6 else f"{scheme}://{ip}:{port}"
 
     @property
     def recv_len(self) -> int:

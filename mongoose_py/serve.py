@@ -80,9 +80,7 @@ def run(args: argparse.Namespace) -> int:
         except (Error, OSError, ValueError) as exc:  # a port, a file, a certificate
             print(f"mongoose_py serve: {exc}", file=sys.stderr)
             return 1
-        address = listener.local_addr
-        assert address is not None  # of an open listener
-        banner = f"Serving {args.directory!r} at {scheme}://{host}:{address[1]}/ (stop with Ctrl-C)"
+        banner = f"Serving {args.directory!r} at {listener.url}/ (stop with Ctrl-C)"
         # Told by the loop: who reads it may send a signal at once, and run() is ready.
         manager.timer_add(0, lambda: print(banner, flush=True))
         manager.run()

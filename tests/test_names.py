@@ -215,7 +215,7 @@ KEYWORDS: dict[tuple[type, str], str] = {
     (Connection, "serve_dir"): "listing",
     (Connection, "set_handler"): "events",
     (Connection, "ws_send"): "fin",
-    (Connection, "ws_upgrade"): "subprotocol compression",
+    (Connection, "ws_upgrade"): "subprotocol compression origins",
     (Rpc, "__init__"): "max_batch on_exception",
     (RpcReq, "err"): "data_json",
     (TlsOpts, "__init__"): """alpn ciphers client_auth min_version password resumption
@@ -226,8 +226,8 @@ KEYWORDS: dict[tuple[type, str], str] = {
 PROPERTIES: dict[type, str] = {
     Manager: "connections wakeup_id",
     Connection: """handler id is_client is_closing is_draining is_full is_listening is_mqtt
-        is_readable is_tls is_udp is_websocket is_writable local_addr mqtt_session recv_len
-        recv_size remote_addr send_len send_size sntp_result userdata""",
+        is_readable is_tls is_udp is_websocket is_writable local_addr manager mqtt_session recv_len
+        recv_size remote_addr send_len send_size sntp_result url userdata""",
     MqttMessage: """ack clean_session client_id cmd data dup id keepalive password qos raw
         reason_codes retain session_present subscriptions text topic topics username version
         will""",

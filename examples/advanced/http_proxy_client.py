@@ -36,8 +36,7 @@ def parse_url(url: str) -> tuple[str, str, int, str]:
 class Tunnel(Handler):
     """First a conversation with the proxy, then one with the target on the same connection."""
 
-    def __init__(self, manager: Manager, target: str) -> None:
-        self.manager = manager
+    def __init__(self, target: str) -> None:
         self.scheme, self.host, self.port, self.uri = parse_url(target)
         self.answer = bytearray()
         self.exit_code = 1
@@ -71,7 +70,7 @@ class Tunnel(Handler):
             print(f"{ascii(start)[1:-1]}\n{len(headers)} headers, {len(body)} bytes", flush=True)
             sys.stdout.buffer.write(body[:500])
             self.exit_code = 0 if start.partition(" ")[2].startswith("2") else 1
-        self.manager.stop()
+        conn.manager.stop()
 
 
 def main() -> int:
@@ -79,7 +78,7 @@ def main() -> int:
         print("usage: http_proxy_client.py PROXY_URL TARGET_URL", file=sys.stderr)
         return 1
     with Manager() as manager:
-        tunnel = Tunnel(manager, sys.argv[2])
+        tunnel = Tunnel(sys.argv[2])
         target = f"{tunnel.host}:{tunnel.port}"
         try:
             conn = manager.connect(sys.argv[1], tunnel)

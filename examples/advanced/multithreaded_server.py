@@ -66,9 +66,7 @@ def main() -> None:
         server = Server(workers, args.sleep_time)
         with server.manager as manager:
             listener = manager.listen(args.listen)
-            assert listener.local_addr is not None  # it listens, so it has an address
-            host, port, _ = listener.local_addr
-            print(f"listening on http://{host}:{port}/", flush=True)
+            print(f"listening on {listener.url}/", flush=True)
             manager.run()
         workers.shutdown(wait=False, cancel_futures=True)
     print("stopped")

@@ -69,9 +69,7 @@ def main() -> int:
         except (Error, OSError, ValueError, subprocess.CalledProcessError) as exc:
             print(f"error: {exc}", file=sys.stderr)
             return 1
-        assert listener.local_addr is not None  # it listens, so it has an address
-        host, port, _ = listener.local_addr
-        print(f"listening on https://{host}:{port}/", flush=True)
+        print(f"listening on {listener.url}/", flush=True)
         manager.run()
     print("stopped")
     return 0

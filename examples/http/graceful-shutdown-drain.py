@@ -46,9 +46,7 @@ def main() -> None:
     server = Server()
     with Manager(server) as manager:
         listener = manager.listen(args.listen)
-        assert listener.local_addr is not None  # it listens, so it has an address
-        host, port, _ = listener.local_addr
-        print(f"listening on http://{host}:{port}/", flush=True)
+        print(f"listening on {listener.url}/", flush=True)
         while not signals:
             manager.poll(100)
         listener.close()

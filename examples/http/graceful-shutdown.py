@@ -27,9 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     with Manager(handler, events=[MG_EV_HTTP_MSG, MG_EV_CLOSE]) as manager:
         listener = manager.listen(args.listen)
-        assert listener.local_addr is not None  # it listens, so it has an address
-        host, port, _ = listener.local_addr
-        print(f"listening on http://{host}:{port}/", flush=True)
+        print(f"listening on {listener.url}/", flush=True)
         manager.run()
     print("stopped")
 

@@ -89,9 +89,7 @@ def main() -> None:
     args.upload_dir.mkdir(parents=True, exist_ok=True)
     with Manager(Uploads(args.upload_dir)) as manager:
         listener = manager.listen(args.listen)
-        assert listener.local_addr is not None  # it listens, so it has an address
-        host, port, _ = listener.local_addr
-        print(f"listening on http://{host}:{port}/", flush=True)
+        print(f"listening on {listener.url}/", flush=True)
         manager.run()
     print("stopped")
 

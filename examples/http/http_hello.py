@@ -31,8 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     with Manager(Hello()) as manager:
         listener = manager.listen(f"http://127.0.0.1:{args.port}")
-        assert listener.local_addr is not None  # it listens, so it has an address
-        print(f"listening on http://127.0.0.1:{listener.local_addr[1]}", flush=True)
+        print(f"listening on {listener.url}", flush=True)
         manager.run()
 
 

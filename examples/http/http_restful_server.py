@@ -28,8 +28,7 @@ HELP = """<!doctype html>
 
 
 class Api(Handler):
-    def __init__(self, manager: Manager, root: Path | None) -> None:
-        self.manager = manager
+    def __init__(self, root: Path | None) -> None:
         self.root = root
 
     def on_http(self, conn: Connection, message: HttpMessage) -> None:
@@ -52,7 +51,7 @@ class Api(Handler):
         line = "{:>4} {:5} {:9} {:21} {}\n".format
         conn.reply(200, headers={"Transfer-Encoding": "chunked", "Content-Type": "text/plain"})
         conn.http_chunk(line("ID", "PROTO", "TYPE", "LOCAL", "REMOTE"))
-        for one in self.manager.connections:
+        for one in conn.manager.connections:
             proto = "ws" if one.is_websocket else "udp" if one.is_udp else "http"
             kind = "listener" if one.is_listening else "client" if one.is_client else "accepted"
             ends = [f"{a[0]}:{a[1]}" if a else "-" for a in (one.local_addr, one.remote_addr)]
@@ -75,11 +74,9 @@ def main() -> None:
     parser.add_argument("-l", "--listen", default="http://127.0.0.1:8000", metavar="URL")
     parser.add_argument("-r", "--root-dir", type=Path, metavar="DIR", help="serve its files too")
     args = parser.parse_args()
-    with Manager() as manager:
-        listener = manager.listen(args.listen, Api(manager, args.root_dir))
-        assert listener.local_addr is not None  # it listens, so it has an address
-        host, port, _ = listener.local_addr
-        print(f"listening on http://{host}:{port}/", flush=True)
+    with Manager(Api(args.root_dir)) as manager:
+        listener = manager.listen(args.listen)
+        print(f"listening on {listener.url}/", flush=True)
         manager.run()
     print("stopped")
 

@@ -94,8 +94,7 @@ def main() -> None:
     with Manager(partial(handler, root=args.root), events=[MG_EV_HTTP_MSG]) as manager:
         scheme, tls = ("https", self_signed()) if args.tls else ("http", None)
         listener = manager.listen(f"{scheme}://127.0.0.1:{args.port}", tls=tls)
-        assert listener.local_addr is not None  # it listens, so it has an address
-        print(f"listening on {scheme}://127.0.0.1:{listener.local_addr[1]}/", flush=True)
+        print(f"listening on {listener.url}/", flush=True)
         manager.run()
     print("stopped")
 

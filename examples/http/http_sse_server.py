@@ -85,9 +85,7 @@ def main() -> None:
     events = Events()
     with Manager(events) as manager:
         listener = manager.listen(args.listen)
-        assert listener.local_addr is not None  # it listens, so it has an address
-        host, port, _ = listener.local_addr
-        print(f"listening on http://{host}:{port}/", flush=True)
+        print(f"listening on {listener.url}/", flush=True)
         manager.timer_add(args.interval * 1000, events.tick, repeat=True)
         manager.run()
     print("stopped")

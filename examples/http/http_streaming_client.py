@@ -24,8 +24,7 @@ def parse_url(url: str) -> tuple[str, str, int, str]:
 class Stream(Handler):
     """Writes the body down piece by piece; nothing of it is kept."""
 
-    def __init__(self, manager: Manager) -> None:
-        self.manager = manager
+    def __init__(self) -> None:
         self.complete = False
 
     def on_http_headers(self, conn: Connection, message: HttpMessage) -> None:
@@ -51,7 +50,7 @@ class Stream(Handler):
 
     def on_close(self, conn: Connection) -> None:
         """Come to an end."""
-        self.manager.stop()
+        conn.manager.stop()
 
 
 def main() -> int:
@@ -59,7 +58,7 @@ def main() -> int:
     parser.add_argument("url", nargs="?", default="http://info.cern.ch")
     scheme, host, port, uri = parse_url(parser.parse_args().url)
     with Manager() as manager:
-        stream = Stream(manager)
+        stream = Stream()
         try:
             conn = manager.connect(f"{scheme}://{host}:{port}", stream)
             conn.request("GET", uri, headers={"Connection": "close"})  # when it is connected

@@ -153,9 +153,7 @@ class App:
     def run(self, listen: str = "http://127.0.0.1:8000", poll_ms: float = 100) -> None:
         with Manager(self.handler, events=[MG_EV_HTTP_MSG]) as manager:
             listener = manager.listen(listen)
-            assert listener.local_addr is not None  # it listens, so it has an address
-            host, port, _ = listener.local_addr
-            print(f"listening on http://{host}:{port}/", flush=True)
+            print(f"listening on {listener.url}/", flush=True)
             manager.run(poll_ms)
         print("stopped")
 

@@ -95,9 +95,7 @@ def main() -> None:
     args = parser.parse_args()
     with Manager(Broker()) as manager:
         listener = manager.mqtt_listen(args.listen)
-        assert listener.local_addr is not None  # it listens, so it has an address
-        host, port, _ = listener.local_addr
-        print(f"listening on mqtt://{host}:{port}", flush=True)
+        print(f"listening on {listener.url}", flush=True)
         manager.run()
     print("stopped")
 

@@ -60,9 +60,7 @@ def main() -> None:
     with Manager() as manager:
         if args.server or not args.client:
             listener = manager.listen(args.listen, Server())
-            assert listener.local_addr is not None  # it listens, so it has an address
-            host, port, _ = listener.local_addr
-            print(f"listening on tcp://{host}:{port}", flush=True)
+            print(f"listening on {listener.url}", flush=True)
         if args.client or not args.server:
             connect = partial(manager.connect, args.connect, Client())
             connect()  # here, so that a wrong URL ends the program

@@ -77,8 +77,7 @@ class BroadcastServer:
         with Manager(self.handler, events=wanted) as manager:
             self.manager = manager
             listener = manager.listen(f"http://127.0.0.1:{self.port}")
-            assert listener.local_addr is not None  # it listens, so it has an address
-            print(f"listening on http://127.0.0.1:{listener.local_addr[1]}/", flush=True)
+            print(f"listening on {listener.url}/", flush=True)
             manager.timer_add(self.interval * 1000, self.broadcast_timer, repeat=True)
             manager.run()
         print("stopped")

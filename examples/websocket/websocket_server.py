@@ -100,8 +100,7 @@ def main() -> None:
     wanted = [MG_EV_HTTP_MSG, MG_EV_WS_OPEN, MG_EV_WS_MSG, MG_EV_CLOSE]
     with Manager(partial(handler, root=args.root), events=wanted) as manager:
         listener = manager.listen(f"http://127.0.0.1:{args.port}")
-        assert listener.local_addr is not None  # it listens, so it has an address
-        print(f"listening on http://127.0.0.1:{listener.local_addr[1]}/", flush=True)
+        print(f"listening on {listener.url}/", flush=True)
         manager.run()
     print("stopped")
 

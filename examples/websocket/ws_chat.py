@@ -37,47 +37,35 @@ class Chat(Handler):
 
     def __init__(self) -> None:
         self.members: set[Connection] = set()
-        self.manager: Manager | None = None
 
     def on_http(self, conn: Connection, message: HttpMessage) -> None:
         """Serve the page, and let it in by the same port."""
-        origin = message.header("Origin", "")
-        if message.uri != "/chat":
-            conn.reply(200, PAGE, {"Content-Type": "text/html; charset=utf-8"})
-        elif origin and origin != f"http://{message.header('Host')}":
-            conn.reply(403, "from another site\n")
+        if message.uri == "/chat":
+            conn.ws_upgrade(message, origins=["same", None])  # no other site's pages
         else:
-            conn.ws_upgrade(message)
+            conn.reply(200, PAGE, {"Content-Type": "text/html; charset=utf-8"})
 
     def on_ws_open(self, conn: Connection, message: HttpMessage) -> None:
         """Greet the others."""
         self.members.add(conn)
-        self.tell(f"{len(self.members)} here")
+        conn.manager.ws_broadcast(self.members, f"{len(self.members)} here")
 
     def on_ws_message(self, conn: Connection, message: WsMessage) -> None:
         """Pass it on, to its writer too."""
-        self.tell(f"#{conn.id}: {message.text}")
+        conn.manager.ws_broadcast(self.members, f"#{conn.id}: {message.text}")
 
     def on_close(self, conn: Connection) -> None:
         """Forget who has left."""
         self.members.discard(conn)
-
-    def tell(self, text: str) -> None:
-        """Send *text* to everybody."""
-        if self.manager is not None:
-            self.manager.ws_broadcast(self.members, text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Chat in a browser.")
     parser.add_argument("--port", type=int, default=8000, help="0 picks a free one")
     args = parser.parse_args()
-    chat = Chat()
-    with Manager(chat) as manager:
-        chat.manager = manager
+    with Manager(Chat()) as manager:
         listener = manager.listen(f"http://127.0.0.1:{args.port}")
-        assert listener.local_addr is not None  # it listens, so it has an address
-        print(f"listening on http://127.0.0.1:{listener.local_addr[1]}/", flush=True)
+        print(f"listening on {listener.url}/", flush=True)
         manager.run()
 
 

@@ -17,8 +17,7 @@ from mongoose_py import Connection, Handler, HttpMessage, Manager, WsMessage
 class Client(Handler):
     """Prints what it is told; the loop ends with the connection."""
 
-    def __init__(self, manager: Manager, text: str) -> None:
-        self.manager = manager
+    def __init__(self, text: str) -> None:
         self.text = text
         self.failed = False
 
@@ -37,7 +36,7 @@ class Client(Handler):
         self.failed = True
 
     def on_close(self, conn: Connection) -> None:
-        self.manager.stop()
+        conn.manager.stop()
 
 
 def main() -> int:
@@ -46,7 +45,7 @@ def main() -> int:
     parser.add_argument("text")
     args = parser.parse_args()
     with Manager() as manager:
-        client = Client(manager, args.text)
+        client = Client(args.text)
         manager.ws_connect(args.url, client)
         manager.run()
     return 1 if client.failed else 0
