@@ -19,15 +19,19 @@ from typing import TYPE_CHECKING, Any
 from mongoose_py import logs
 from mongoose_py._mongoose_cffi import ffi, lib
 from mongoose_py.events import (
+    MG_EV_ACCEPT,
     MG_EV_CLOSE,
+    MG_EV_CONNECT,
     MG_EV_ERROR,
     MG_EV_HTTP_MSG,
     MG_EV_MQTT_MSG,
     MG_EV_MQTT_OPEN,
     MG_EV_RESOLVE,
     MG_EV_SNTP_TIME,
+    MG_EV_TLS_HS,
     MG_EV_WS_MSG,
     MG_EV_WS_OPEN,
+    event_name,
 )
 from mongoose_py.http import ReceivedMessage
 from mongoose_py.mqtt import ReceivedMqtt
@@ -42,6 +46,10 @@ if TYPE_CHECKING:
 
 _WANTS_ERROR = 1 << MG_EV_ERROR
 _WANTS_WS_MSG = 1 << MG_EV_WS_MSG
+# A connection whose handler failed here is not what the program takes it for: the request
+# was not made, the TLS not switched on, the others not told.
+_BEGINNINGS = {MG_EV_ACCEPT, MG_EV_CONNECT, MG_EV_TLS_HS, MG_EV_WS_OPEN, MG_EV_MQTT_OPEN}
+_INTERNAL_ERROR = 1011  # RFC 6455, 7.4.1
 
 # Weak, so that a manager nobody holds goes away and takes its sockets with it.
 managers: dict[int, weakref.ref[Manager]] = {}
@@ -75,6 +83,29 @@ def failed(
         manager._report(exc, conn, ev)
     else:
         keep(manager, exc)
+
+
+def _failed(manager: Manager, exc: BaseException, conn: Connection, ev: int) -> None:
+    """Deal with what the handler of an event raised; end a connection that was to begin.
+
+    What is no ``Exception`` says nothing about the connection.
+    """
+    failed(manager, exc, conn, ev)
+    if ev not in _BEGINNINGS or not isinstance(exc, Exception):
+        return
+    if conn._is_closing() or conn._is(lib.MGX_IS_DRAINING):
+        return
+    conn._ended = CLOSED
+    text = f"the handler of {event_name(ev)} raised {type(exc).__name__}"
+    if conn._mqtt is not None:
+        conn._mqtt._failed(text)
+    reason = text.encode("utf-8", "replace")
+    if ev == MG_EV_WS_OPEN:
+        lib.mgx_ws_fail(manager._mgr, conn._id, _INTERNAL_ERROR, reason, len(reason))
+    elif conn._target.mask & _WANTS_ERROR:
+        lib.mgx_conn_error(manager._mgr, conn._id, reason, len(reason))
+    else:
+        lib.mgx_close(manager._mgr, conn._id)  # the exception itself is told already
 
 
 def _outside(
@@ -128,7 +159,7 @@ def _deliver_plain(manager: Manager, conn: Connection, ev: int) -> None:
         else:
             target.without_data[ev](conn)
     except BaseException as exc:
-        failed(manager, exc, conn, ev)
+        _failed(manager, exc, conn, ev)
 
 
 def _outside_batch(
@@ -167,7 +198,7 @@ def mgpy_on_events(tag: int, numbers: Any, evs: Any, count: int) -> int:
             else:
                 fn(conn, ev, None)
         except BaseException as exc:
-            failed(manager, exc, conn, ev)
+            _failed(manager, exc, conn, ev)
             if kept:  # the loop is to be left; the others come in its next turn
                 delivered: int = ids.index(number) + 1
                 return delivered
@@ -196,7 +227,7 @@ def _deliver(manager: Manager, conn: Connection, ev: int, data: object) -> None:
         else:
             target.with_data[ev](conn, data)
     except BaseException as exc:
-        failed(manager, exc, conn, ev)
+        _failed(manager, exc, conn, ev)
 
 
 def _deliver_error(manager: Manager, conn: Connection, message: str) -> None:
@@ -457,7 +488,7 @@ def mgpy_on_mqtt(tag: int, number: int, ev: int, packet: Any) -> None:
         else:
             fn(conn, ev, data)
     except BaseException as exc:
-        failed(manager, exc, conn, ev)
+        _failed(manager, exc, conn, ev)
     finally:
         message._raw = None
 

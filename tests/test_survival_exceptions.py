@@ -8,6 +8,7 @@ import socket
 import threading
 from contextlib import ExitStack, closing, suppress
 from functools import partial
+from itertools import product
 from typing import Any, Callable
 
 import pytest
@@ -36,6 +37,7 @@ from mongoose_py import (
 )
 
 MakeManager = Callable[..., Manager]
+BEGINNINGS = {MG_EV_ACCEPT, MG_EV_CONNECT}
 
 
 # -- exceptions ----------------------------------------------------------------
@@ -75,7 +77,7 @@ def test_what_is_no_exception_leaves_the_loop_once_and_no_event_is_lost(
     scene.still_serves()
 
 
-@pytest.mark.parametrize(("side", "ev"), SCENE, ids=IDS)
+@pytest.mark.parametrize(("side", "ev"), [place for place in SCENE if place[1] not in BEGINNINGS])
 def test_an_exception_goes_to_the_error_handler_and_no_event_is_lost(
     make_manager: MakeManager, side: str, ev: int
 ) -> None:
@@ -87,6 +89,25 @@ def test_an_exception_goes_to_the_error_handler_and_no_event_is_lost(
     assert [type(exc) for exc in scene.raised] == [LookupError]
     scene.ended_in_order()
     assert events_by_side(scene) == undisturbed(make_manager)
+    scene.still_serves()
+
+
+@pytest.mark.parametrize(("side", "ev"), [place for place in SCENE if place[1] in BEGINNINGS])
+def test_an_exception_where_a_connection_begins_ends_it(
+    make_manager: MakeManager, side: str, ev: int
+) -> None:
+    def act(scene: Scene, conn: Connection) -> None:
+        failed.append(conn)
+        raise LookupError("inside")
+
+    failed: list[Connection] = []
+    scene = Scene(make_manager, side, ev, act)
+    assert scene.run() == []
+    assert [type(exc) for exc in scene.raised] == [LookupError]
+    scene.ended_in_order()
+    name = event_name(ev)[6:]
+    names = scene.names[failed[0]]
+    assert names[names.index(name) :] == [name, "ERROR", "CLOSE"]
     scene.still_serves()
 
 
@@ -152,9 +173,15 @@ def test_what_a_method_raises_leaves_the_loop_once_and_no_event_is_lost(
     assert events_by_side(scene) == undisturbed(make)
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, LookupError])
 @pytest.mark.parametrize(
-    "ev", [MG_EV_ACCEPT, MG_EV_HTTP_HDRS, MG_EV_READ, MG_EV_WRITE, MG_EV_CLOSE]
+    ("ev", "kind"),
+    [
+        (MG_EV_ACCEPT, KeyboardInterrupt),
+        *product(
+            [MG_EV_HTTP_HDRS, MG_EV_READ, MG_EV_WRITE, MG_EV_CLOSE],
+            [KeyboardInterrupt, LookupError],
+        ),
+    ],
 )
 @pytest.mark.parametrize("culprit", [1, 4, 9])
 def test_an_event_that_fails_takes_no_other_of_its_turn_with_it(
