@@ -171,7 +171,8 @@ static void server(uint64_t conn, int ev, const char *data, size_t n) {
     answer_len += n;
   }
   if (conn == 2) return;
-  if (ev == MG_EV_HTTP_MSG) CHECK(mgx_ws_upgrade(world.mgr, conn, ACCEPT, "", 0, false) == 1);
+  if (ev == MG_EV_HTTP_MSG)
+    CHECK(mgx_ws_upgrade(world.mgr, conn, ACCEPT, "", 0, false, false) == 1);
   if (ev == MG_EV_WS_MSG)
     CHECK(mgx_ws_send(world.mgr, conn, data, n, world.first & MG_WS_OP, 0) == 0);
 }
@@ -478,8 +479,8 @@ static void test_sending_refuses_what_would_break_the_protocol(void) {
 
 static void refusing(uint64_t conn, int ev, const char *data, size_t n) {
   if (ev == MG_EV_HTTP_MSG) {
-    CHECK(mgx_ws_upgrade(world.mgr, conn, ACCEPT, "", 0, false) == 0);
-    CHECK(mgx_ws_upgrade(world.mgr, conn, ACCEPT, "", 0, false) == MGX_EANSWERED);
+    CHECK(mgx_ws_upgrade(world.mgr, conn, ACCEPT, "", 0, false, true) == 0);
+    CHECK(mgx_ws_upgrade(world.mgr, conn, ACCEPT, "", 0, false, true) == MGX_EANSWERED);
   } else {
     server(conn, ev, data, n);
   }
@@ -489,6 +490,8 @@ static void test_requests_that_are_no_handshake_are_refused(void) {
   static const struct {
     const char *text, *status;
   } cases[] = {
+      {"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+       "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n", "403"},
       {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "426"},
       {"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n", "400"},
@@ -648,7 +651,7 @@ static void test_a_broadcast_reaches_those_who_can_take_it(void) {
 }
 
 static void both_ends(uint64_t conn, int ev, const char *data, size_t n) {
-  if (ev == MG_EV_HTTP_MSG && mgx_ws_upgrade(world.mgr, conn, ACCEPT, "", 0, false) < 0)
+  if (ev == MG_EV_HTTP_MSG && mgx_ws_upgrade(world.mgr, conn, ACCEPT, "", 0, false, false) < 0)
     mgx_http_fail(world.mgr, conn);
   if (ev == MG_EV_WS_OPEN && conn == 2)
     mgx_ws_send(world.mgr, conn, "hello", 5, WEBSOCKET_OP_TEXT, 0);
