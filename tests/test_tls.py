@@ -745,7 +745,9 @@ def test_a_client_may_be_closed_at_any_time(make_manager: Make, when: int) -> No
     assert not ends.client.data(MG_EV_ERROR)
 
 
-def test_a_handler_that_raises_in_the_handshake_is_reported(make_manager: Make) -> None:
+def test_a_handler_that_raises_behind_the_handshake_is_reported_and_ends_it(
+    make_manager: Make,
+) -> None:
     raised: list[tuple[Exception, int | None]] = []
 
     def fail(conn: Connection, ev: int, _: Any) -> None:
@@ -753,9 +755,9 @@ def test_a_handler_that_raises_in_the_handshake_is_reported(make_manager: Make) 
             raise KeyError("x")
 
     manager = make_manager(on_exception=lambda exc, conn, ev: raised.append((exc, ev)))
-    ends = Ends(manager, client=Recorder(fail), server=Recorder(echo)).shake()
-    ends.conn.send("x")
-    pump(manager, ends.client.saw(MG_EV_READ))
+    ends = Ends(manager, client=Recorder(fail), server=Recorder(echo))
+    pump(manager, lambda: ends.conn.id == 0)
+    assert ends.client.names()[-2:] == ["ERROR", "CLOSE"]
     assert [(type(exc), ev) for exc, ev in raised] == [(KeyError, MG_EV_TLS_HS)]
 
 
