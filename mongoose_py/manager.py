@@ -44,6 +44,7 @@ _POLLERS = {
     "poll": lib.MGX_POLLER_POLL,
 }
 _HTTP = {None: lib.MGX_HTTP_BY_SCHEME, False: lib.MGX_HTTP_OFF, True: lib.MGX_HTTP_ON}
+_LOOK = 0.05  # seconds; how often those are told to end that have come to be meanwhile
 _tags = count(1)
 
 
@@ -184,38 +185,75 @@ class Manager(WebsocketManager, MqttManager):
             _dispatch.raise_kept()
             self._check(code, "poll() is not reentrant")
 
-    def run(self, poll_ms: float = 100) -> None:
+    def run(self, poll_ms: float = 100, *, drain: float = 0) -> None:
         """Poll until SIGINT, SIGTERM or :meth:`stop`, then close the manager.
 
         The first signal lets the running handler finish; SIGINT after that raises
         ``KeyboardInterrupt``. Signals are watched in the main thread only. Whatever ends
         this call, the manager is closed and the handlers of both signals are back.
 
+        With *drain* it ends in good order: listeners are closed at once; HTTP servers
+        answer the requests that have begun to come in, and end event streams; WebSockets
+        are told 1001 (:rfc:`6455`, section 7.4.1), MQTT clients 0x8b; other connections
+        end when all is sent. Outbound ones do when those that came in have ended:
+        meanwhile handlers and timers go on. Another signal ends the wait.
+
         Args:
             poll_ms: Milliseconds each turn of the loop waits at most.
+            drain: Seconds that the end may take; 0: none.
 
         Raises:
+            ValueError: If *drain* is negative or no number.
             Error: If the manager is closed, or another ``poll()`` is active.
         """
         timeout = _milliseconds(poll_ms)
+        if not drain >= 0:  # false for NaN as well
+            raise ValueError(f"drain must be 0 seconds or more, not {drain}")
         code = 0
+        signals: list[int] = []
         previous: dict[int, Any] = {}
         try:
             if current_thread() is main_thread():
-                self._watch_signals(previous)
+                self._watch_signals(previous, signals)
             while code == 0 and not self._stopping:
                 code = lib.mg_mgr_poll(self._mgr, timeout)
                 _dispatch.raise_kept()
+            if code == 0 and drain:
+                code = self._drain(drain, signals)
         finally:
             _restore_signals(previous)
             if code != lib.MGX_EBUSY:
                 self.close()
         self._check(code, "run() is not reentrant")
 
-    def _watch_signals(self, previous: dict[int, Any]) -> None:
-        import signal
+    def _drain(self, seconds: float, signals: list[int]) -> int:
+        """Let connections end for so long, or until one more of *signals* comes."""
+        from time import monotonic
 
-        seen: list[int] = []
+        from mongoose_py._farewell import Farewell
+
+        farewell = Farewell(self)
+        seen = len(signals)
+        now = look = monotonic()
+        end = now + seconds
+        code = 0
+        while code == 0 and now < end and len(signals) == seen:
+            if now >= look:  # now and then, for there may be many
+                farewell.go_on()
+                look = now + _LOOK
+            if not lib.mgx_mgr_conns(self._mgr, ffi.NULL, 0):
+                return 0
+            code = lib.mg_mgr_poll(self._mgr, _milliseconds(min(_LOOK, end - now) * 1000))
+            _dispatch.raise_kept()
+            now = monotonic()
+        if code == 0:
+            farewell.go_on(hurry=True)
+            code = lib.mg_mgr_poll(self._mgr, 0)
+            _dispatch.raise_kept()
+        return code
+
+    def _watch_signals(self, previous: dict[int, Any], seen: list[int]) -> None:
+        import signal
 
         def stop(number: int, frame: FrameType | None) -> None:
             if seen and number == signal.SIGINT:

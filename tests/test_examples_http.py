@@ -436,9 +436,9 @@ def test_graceful_shutdown_drain_sends_what_was_begun_and_takes_nothing_new() ->
             slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             got = len(slow.recv(1000))
             program.process.send_signal(signal.SIGTERM)
-            program.line("^draining 1$")
             with pytest.raises(ConnectionError):
-                ask(port, "GET", "/")
+                while True:
+                    ask(port, "GET", "/")
             while piece := slow.recv(1 << 20):
                 got += len(piece)
         assert got > 20_000_000
@@ -446,13 +446,13 @@ def test_graceful_shutdown_drain_sends_what_was_begun_and_takes_nothing_new() ->
 
 
 def test_graceful_shutdown_drain_does_not_wait_for_ever() -> None:
-    with listening("http/graceful-shutdown-drain.py") as (program, port):
-        with socket.create_connection(("127.0.0.1", port), DEADLINE) as idle:
-            idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            idle.recv(1000)  # and no more
-            rest = program.stop()
-        assert rest.startswith("draining 1\n1 left\n1 left\n")
-        assert rest.endswith("stopped\n")
+    with (
+        listening("http/graceful-shutdown-drain.py") as (program, port),
+        socket.create_connection(("127.0.0.1", port), DEADLINE) as idle,
+    ):
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        idle.recv(1000)  # and no more
+        assert program.stop() == "stopped\n"
 
 
 # -- http_web_framework -----------------------------------------------------

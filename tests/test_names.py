@@ -197,6 +197,7 @@ METHODS: dict[type, dict[str, str]] = {
 KEYWORDS: dict[tuple[type, str], str] = {
     (Manager, "__init__"): "events limits on_exception poller answer_500 send_date resolver",
     (Manager, "mqtt_broadcast"): "properties",
+    (Manager, "run"): "drain",
     (Manager, "mqtt_connect"): """version will_topic will_message will_qos will_retain
         will_properties properties session_expiry reconnect events tls""",
     (Manager, "mqtt_listen"): "events reuse_port tls",

@@ -506,6 +506,9 @@ int mgx_http_stream_body(struct mg_mgr *mgr, uint64_t conn);
 /* The handler failed: answer 500 if no byte of an answer was queued, then
  * close in any case. */
 int mgx_http_fail(struct mg_mgr *mgr, uint64_t conn);
+/* The server is to end: close when the answer under way is whole, at once when there is
+ * none. An event stream is ended here. MGX_EKIND: not a server's HTTP connection. */
+int mgx_http_finish(struct mg_mgr *mgr, uint64_t conn);
 
 struct mg_http_serve_opts {
   struct mg_str root;          /* directory; of serve_file: the file */

@@ -141,7 +141,8 @@ static bool request_head(struct mg_connection *c, struct mg_http *h, struct mg_h
   int err = mg__http_framing_request(msg, &h->framing);
   if (err < 0) return http_bad(c, -err, "request framing");
   h->answer = MG_ANSWER_AWAITED;
-  h->keep_alive = h->framing.keep_alive;
+  h->keep_alive = h->framing.keep_alive && !h->is_last;
+  h->is_stream = false;
   h->is_http10 = h->framing.http10;
   h->keep_alive_10 = h->is_http10 && h->keep_alive;
   h->to_head = msg->method.len == 4 && memcmp(msg->method.buf, "HEAD", 4) == 0;

@@ -43,6 +43,8 @@ struct mg_http {
   struct mg_chunked answer_chunked; /* chunks sent by hand */
   struct mg_iobuf answer_head;      /* head sent by hand so far */
   bool keep_alive;      /* the request allows another one */
+  bool is_last;         /* but there will be none: mgx_http_finish() */
+  bool is_stream;       /* the answer is an event stream: it has no end of its own */
   bool keep_alive_10;   /* ... if the answer says so: HTTP/1.0 */
   bool is_http10;
   bool to_head, to_connect; /* method of the pending request */

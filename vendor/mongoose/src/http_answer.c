@@ -269,7 +269,7 @@ static void put_reply(struct writer *w, struct mg_connection *c, const struct mg
 }
 
 static void answer_begun(struct mg_connection *c, struct mg_http *h, int status,
-                         const struct plan *p) {
+                         const struct plan *p, bool is_stream) {
   if (p->interim) return;
   h->keep_alive = p->keep_alive;
   if (status == 101 || (h->to_connect && status / 100 == 2)) {
@@ -277,6 +277,7 @@ static void answer_begun(struct mg_connection *c, struct mg_http *h, int status,
     mg__conn_detach(c); /* what follows is no longer HTTP */
   } else if (p->chunked || p->to_end) {
     h->answer = p->chunked ? MG_ANSWER_CHUNKED : MG_ANSWER_TO_END;
+    h->is_stream = is_stream;
     mg__chunked_init(&h->answer_chunked);
   } else {
     answer_done(c, h);
@@ -302,7 +303,7 @@ static int reply_http(struct mg_connection *c, int status, const char *headers,
   w = write_at(c);
   put_reply(&w, c, h, status, headers, headers_len, &f, &p, body, body_len);
   written(c, &w);
-  answer_begun(c, h, status, &p);
+  answer_begun(c, h, status, &p, f.is_stream);
   return MGX_OK;
 }
 
@@ -691,6 +692,32 @@ void mg__http_refuse(struct mg_connection *c, int status) {
   h->keep_alive = false;
   if (mg__http_answer(c, status, head, sizeof(head) - 1, NULL, 0) != MGX_OK) mg__conn_close(c);
   mg__conn_drain(c);
+}
+
+static void finish_http(struct mg_connection *c) {
+  struct mg_http *h = mg__http(c);
+  bool is_idle = h->answer == MG_ANSWER_NONE && h->reading == MG_HTTP_HEAD && c->recv.len == 0;
+  h->is_last = true;
+  h->keep_alive = false;
+  if (h->is_stream && h->answer == MG_ANSWER_CHUNKED)
+    chunk_http(c, NULL, 0); /* refused: inside of a hand-written chunk, or no memory */
+  else if (is_idle || (h->is_stream && h->answer == MG_ANSWER_TO_END))
+    mg__conn_drain(c);
+}
+
+int mgx_http_finish(struct mg_mgr *mgr, uint64_t conn) {
+  struct mg_connection *c;
+  int err = MGX_OK;
+  mg__lock(mgr);
+  c = mg__conn_find(mgr, conn);
+  if (c == NULL || c->is_closing)
+    err = MGX_ECLOSED;
+  else if (c->proto != &mg__proto_http || c->is_client || c->is_listening)
+    err = MGX_EKIND;
+  else
+    finish_http(c);
+  mg__unlock(mgr);
+  return err;
 }
 
 int mgx_http_fail(struct mg_mgr *mgr, uint64_t conn) {

@@ -67,6 +67,57 @@ static void test_a_post_without_length_does_not_swallow_the_next_request(void) {
   world_end();
 }
 
+static void test_a_server_that_is_to_end_finishes_the_answer_under_way(void) {
+  begin(NULL, collect);
+  world_send(2, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+  CHECK(world_until("3:HTTP_MSG(/1)"));
+  CHECK(mgx_http_finish(world.mgr, 3) == 0 && mgx_http_finish(world.mgr, 3) == 0);
+  CHECK(reply(3, 200, "", "hi") == 0);
+  CHECK(world_until("2:CLOSE"));
+  CHECK(strcmp(answer, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi") == 0);
+  world_end();
+}
+
+static void test_a_server_that_is_to_end_closes_what_is_idle(void) {
+  begin(NULL, hello);
+  world_send(2, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+  CHECK(answered(OK_HI));
+  CHECK(mgx_http_finish(world.mgr, 1) == MGX_EKIND && mgx_http_finish(world.mgr, 2) == MGX_EKIND);
+  CHECK(mgx_http_finish(world.mgr, 3) == 0);
+  CHECK(world_until("2:CLOSE"));
+  CHECK(mgx_http_finish(world.mgr, 3) == MGX_ECLOSED && times(answer, "HTTP/1.1") == 1);
+  world_end();
+}
+
+static void test_a_server_that_is_to_end_waits_for_a_request_that_has_begun(void) {
+  begin(NULL, hello);
+  world_send(2, "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx");
+  CHECK(world_until("3:HTTP_HDRS(/1)"));
+  CHECK(mgx_http_finish(world.mgr, 3) == 0);
+  world_send(2, "y");
+  CHECK(world_until("2:CLOSE"));
+  CHECK(strstr(answer, "Connection: close") != NULL && times(answer, "HTTP/1.1") == 1);
+  world_end();
+}
+
+static void streaming(uint64_t conn, int ev, const char *data, size_t n) {
+  collect(conn, ev, data, n);
+  if (ev == MG_EV_HTTP_MSG)
+    CHECK(reply(conn, 200, "Content-Type: text/event-stream\r\n", "data: 1\n\n") == 0);
+}
+
+static void test_a_server_that_is_to_end_ends_its_event_streams(void) {
+  for (int old = 0; old < 2; old++) {
+    begin(NULL, streaming);
+    world_send(2, old ? "GET /1 HTTP/1.0\r\n\r\n" : "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(answered("data: 1\n\n"));
+    CHECK(mgx_http_finish(world.mgr, 3) == 0);
+    CHECK(world_until("2:CLOSE"));
+    CHECK(strstr(answer, old ? "data: 1\n\n" : "data: 1\n\n\r\n0\r\n\r\n") != NULL);
+    world_end();
+  }
+}
+
 static void test_nothing_is_delivered_behind_connection_close(void) {
   begin(NULL, hello);
   world_send(2, "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -374,6 +425,10 @@ static void test_any_failing_allocation_is_survived(void) {
 int main(void) {
   RUN(test_pipelined_requests_are_answered_in_order);
   RUN(test_a_post_without_length_does_not_swallow_the_next_request);
+  RUN(test_a_server_that_is_to_end_finishes_the_answer_under_way);
+  RUN(test_a_server_that_is_to_end_closes_what_is_idle);
+  RUN(test_a_server_that_is_to_end_waits_for_a_request_that_has_begun);
+  RUN(test_a_server_that_is_to_end_ends_its_event_streams);
   RUN(test_nothing_is_delivered_behind_connection_close);
   RUN(test_bytes_one_by_one_give_the_same_events);
   RUN(test_a_cut_body_is_an_error_and_no_message);
