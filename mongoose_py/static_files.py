@@ -35,6 +35,7 @@ class FilesConnection(BaseConnection):
         page404: Path = "",
         *,
         listing: bool = False,
+        fallthrough: bool = False,
     ) -> int:
         """Answer *message* with the file below *root_dir* that its URI names.
 
@@ -45,9 +46,12 @@ class FilesConnection(BaseConnection):
             mime_types: ``"ext=type,ext=type"``; ``"*=type"`` for all.
             page404: File that is sent, with status 200, instead of the 404 text.
             listing: Whether directories without ``index.html`` are listed.
+            fallthrough: Whether to send nothing when there is no such file, the path
+                cannot be one's, or the method is neither GET nor HEAD: the program has
+                another answer. *page404* is of no use then.
 
         Returns:
-            The status code that was sent.
+            The status code that was sent; 0: nothing was, see *fallthrough*.
 
         Raises:
             ValueError: If *message* is not that of the running event, a path has NUL, or
@@ -55,7 +59,14 @@ class FilesConnection(BaseConnection):
             ConnectionClosed: If the connection is closed.
         """
         return self._serve(
-            lib.mg_http_serve_dir, message, root_dir, extra_headers, mime_types, page404, listing
+            lib.mg_http_serve_dir,
+            message,
+            root_dir,
+            extra_headers,
+            mime_types,
+            page404,
+            listing,
+            fallthrough,
         )
 
     def serve_file(
@@ -63,7 +74,7 @@ class FilesConnection(BaseConnection):
     ) -> int:
         """Answer *message* with one file, whatever its URI; else as :meth:`serve_dir`."""
         return self._serve(
-            lib.mg_http_serve_file, message, path, extra_headers, mime_types, "", False
+            lib.mg_http_serve_file, message, path, extra_headers, mime_types, "", False, False
         )
 
     def _serve(
@@ -75,13 +86,15 @@ class FilesConnection(BaseConnection):
         mime_types: str,
         page404: Path,
         listing: bool,
+        fallthrough: bool,
     ) -> int:
         stale = "HttpMessage is not valid for this event"
         if not isinstance(message, http.HttpMessage):
             raise TypeError(f"message must be an HttpMessage, not {type(message).__name__}")
         if not message or message._raw.conn != self._id:
             raise ValueError(stale)
-        asked: tuple[Any, ...] = (root, extra_headers, mime_types, page404, bool(listing))
+        flags = bool(listing), bool(fallthrough)
+        asked: tuple[Any, ...] = (root, extra_headers, mime_types, page404, *flags)
         try:
             opts, views = _remembered_serve_options(*asked)
         except TypeError:  # what cannot be hashed: let it be refused by its name
@@ -96,7 +109,12 @@ class FilesConnection(BaseConnection):
 
 
 def _serve_options(
-    root: Path, extra_headers: str, mime_types: str, page404: Path, listing: bool
+    root: Path,
+    extra_headers: str,
+    mime_types: str,
+    page404: Path,
+    listing: bool,
+    fallthrough: bool,
 ) -> tuple[Any, list[Any]]:
     """Return a ``struct mg_http_serve_opts *`` and what it points at."""
     texts = {
@@ -105,7 +123,7 @@ def _serve_options(
         "mime_types": _mime_types(mime_types),
         "page404": _path(page404, "page404"),
     }
-    opts = ffi.new("struct mg_http_serve_opts *", {"listing": listing})
+    opts = ffi.new("struct mg_http_serve_opts *", {"listing": listing, "fallthrough": fallthrough})
     views = []
     for name, text in texts.items():
         views.append(ffi.from_buffer(text))

@@ -362,6 +362,8 @@ def test_http_restful_server_serves_files_when_told_which(tmp_path: Path) -> Non
     (tmp_path / "file.txt").write_text("a file")
     with listening("http/http_restful_server.py", "--root-dir", str(tmp_path)) as (program, port):
         assert ask(port, "GET", "/file.txt")[1] == b"a file"
+        status, body, _ = ask(port, "GET", "/missing.txt")
+        assert (status, json.loads(body)["path"]) == (404, "/missing.txt")
         program.stop()
 
 

@@ -213,7 +213,7 @@ KEYWORDS: dict[tuple[type, str], str] = {
     (Manager, "http_connect"): "events tls",
     (Manager, "http_listen"): "events reuse_port tls",
     (Manager, "listen"): "http events reuse_port tls",
-    (Connection, "serve_dir"): "listing",
+    (Connection, "serve_dir"): "fallthrough listing",
     (Connection, "set_handler"): "events",
     (Connection, "ws_send"): "fin",
     (Connection, "ws_upgrade"): "subprotocol compression origins",

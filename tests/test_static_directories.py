@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import gzip
 import html.parser
+import http.client
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
+from typing import Any, Callable
 from urllib.parse import quote, unquote_to_bytes, urljoin
 
 import pytest
+from conftest import DEADLINE
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from staticsite import Client, serving, write
+
+from mongoose_py import MG_EV_HTTP_MSG, Connection, url_port
 
 # -- directories ---------------------------------------------------------------
 
@@ -53,6 +59,45 @@ def test_a_directory_without_an_index_is_forbidden_unless_listings_are_on(
     assert listed.get("/sub/").status == 200
     assert listed.get("/index/").body == b"<p>index\n"
     assert listed.get("/missing/").status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/a.txt", 200),
+        ("HEAD", "/a.txt", 200),
+        ("GET", "/index/", 200),
+        ("GET", "/index", 301),
+        ("GET", "/missing", 0),
+        ("GET", "/missing/", 0),
+        ("GET", "/sub/", 0),  # no index
+        ("GET", "/..", 0),
+        ("GET", "/a%00b", 0),
+        ("GET", "/%zz", 0),
+        ("POST", "/a.txt", 0),
+        ("DELETE", "/missing", 0),
+    ],
+)
+def test_what_is_no_file_falls_through_to_the_program(
+    serve: Callable[..., str], root: Path, method: str, path: str, status: int
+) -> None:
+    def route(conn: Connection, ev: int, message: Any) -> None:
+        if ev == MG_EV_HTTP_MSG:
+            page404 = root / "page.html"
+            sent.append(conn.serve_dir(message, root, page404=page404, fallthrough=True))
+            if not sent[-1]:
+                conn.reply(299, f"{message.method} {message.uri}")
+
+    sent: list[int] = []
+    port = url_port(serve(route))
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)) as client:
+        client.request(method, path)
+        answer = client.getresponse()
+        body = answer.read()
+    assert sent == [status]
+    assert answer.status == (status or 299)
+    if not status:
+        assert body.decode() == f"{method} {path}"
 
 
 ELEMENTS = {"html", "head", "meta", "title", "body", "h1", "table", "tr", "th", "td", "a"}

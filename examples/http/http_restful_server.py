@@ -41,9 +41,7 @@ class Api(Handler):
             self.data(conn, message.body_bytes)
         elif message.uri == "/":
             conn.reply(200, HELP, {"Content-Type": "text/html; charset=utf-8"})
-        elif self.root is not None:
-            conn.serve_dir(message, self.root)
-        else:
+        elif self.root is None or not conn.serve_dir(message, self.root, fallthrough=True):
             conn.reply_json({"error": "Not found", "path": message.uri}, 404)
 
     def stats(self, conn: Connection) -> None:

@@ -516,11 +516,12 @@ struct mg_http_serve_opts {
   struct mg_str mime_types;    /* "ext=type,ext=type"; "*=type" for all */
   struct mg_str page404;       /* file sent with status 200 instead of the 404 text */
   bool listing;                /* list directories without an index file */
+  bool fallthrough;            /* send nothing when there is no such file: the result is 0 */
 };
 /* Answer the message of the running event of this connection with a file below
  * opts->root / with that file; links that leave the root are not followed.
- * The status code that was sent (> 0, also 404 and the like), or an error as
- * mgx_http_reply(); MGX_ESTATE: no such message is running; MGX_EINVAL:
+ * The status code that was sent (> 0, also 404 and the like), 0: see fallthrough, or an
+ * error as mgx_http_reply(); MGX_ESTATE: no such message is running; MGX_EINVAL:
  * extra_headers is malformed. */
 int mg_http_serve_dir(struct mg_mgr *mgr, uint64_t conn, const struct mg_http_serve_opts *opts);
 int mg_http_serve_file(struct mg_mgr *mgr, uint64_t conn, const struct mg_http_serve_opts *opts);

@@ -80,7 +80,7 @@ struct serving {
   const struct mg_http_serve_opts *opts;
   struct mg_text head; /* header lines of the answer */
   struct mg_text body;
-  bool is_head;
+  bool is_head, is_passed_on;
   /* Path below the root, decoded; room for one more component behind it. */
   char path[STATIC_PATH_MAX + NAME_MAX + 2];
 };
@@ -322,12 +322,19 @@ static bool copy_path(char *to, size_t size, struct mg_str from) {
   return true;
 }
 
+/* Leave the request to the caller, if that is what they want of one with no file. */
+static int pass_on(struct serving *s) {
+  s->is_passed_on = true;
+  return MGX_ESTATE; /* anything but 0, which is for directories */
+}
+
 /* The user's page for what is not there goes out with status 200 and without
  * validators: a condition is about the file that was asked for, and a client
  * that has an old copy of that one must not hear "not modified". */
 static int answer_not_found(struct serving *s) {
   struct mg_str page = s->opts->page404;
   struct served_file f;
+  if (s->opts->fallthrough) return pass_on(s);
   if (page.len > 0 && copy_path(s->path, sizeof(s->path), page) &&
       open_regular(MG_NO_ROOT, s->path, &f) == 0) {
     f.type = mg__media_type(s->path, s->opts->mime_types);
@@ -422,7 +429,7 @@ static int answer_directory(struct serving *s, int root) {
   if (fd < 0) return answer_errno(s, fd);
   if (s->opts->listing) return answer_listing(s, root, fd);
   close(fd);
-  return answer_text(s, 403, "Forbidden");
+  return s->opts->fallthrough ? pass_on(s) : answer_text(s, 403, "Forbidden");
 }
 
 /* Send the client to the same path with a slash behind it, so that relative
@@ -499,6 +506,7 @@ static int serve_below_root(struct serving *s) {
   bool has_slash = false;
   const char *refused = map_path(s, path, &has_slash);
   int root, rc;
+  if (refused != NULL && s->opts->fallthrough) return pass_on(s);
   if (refused != NULL) return answer_text(s, 400, refused);
   if (s->opts->root.len == 0) return answer_not_found(s);
   if (!copy_path(root_path, sizeof(root_path), s->opts->root)) return answer_not_found(s);
@@ -531,13 +539,15 @@ static int serve_running(struct mg_connection *c, const struct mg_http_serve_opt
   s.is_head = s.msg->method.len == 4 && memcmp(s.msg->method.buf, "HEAD", 4) == 0;
   if (s.is_head || (s.msg->method.len == 3 && memcmp(s.msg->method.buf, "GET", 3) == 0)) {
     rc = serve(&s);
+  } else if (opts->fallthrough) {
+    rc = pass_on(&s);
   } else {
     mg__text_str(&s.head, "Allow: GET, HEAD\r\n");
     rc = answer_text(&s, 405, "Method not allowed\n");
   }
   mg__iobuf_free(s.head.pool, &s.head.io);
   mg__iobuf_free(s.body.pool, &s.body.io);
-  return rc;
+  return s.is_passed_on ? 0 : rc;
 }
 
 int mg_http_serve_dir(struct mg_mgr *mgr, uint64_t conn, const struct mg_http_serve_opts *opts) {
