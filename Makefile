@@ -23,7 +23,8 @@ override PY := $(VENV)/bin/python
 
 BUILD_INPUTS := pyproject.toml setup.py build_ffi.py $(wildcard vendor/mongoose/*.[ch]) \
                 $(wildcard vendor/mongoose/src/*.[ch])
-TYPED := mongoose_py build_ffi.py setup.py tools benchmarks $(wildcard examples)
+TYPED := mongoose_py build_ffi.py setup.py $(wildcard tools/*.py) benchmarks $(wildcard examples) \
+         tests/typing_user_code.py
 C_WARNINGS := -std=c11 -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion \
               -Wstrict-prototypes
 
@@ -54,10 +55,16 @@ test-c:
 	then $(MAKE) -j 2 -C vendor/mongoose/tests; \
 	else $(MAKE) -j 2 -C vendor/mongoose/tests SAN= OUT=../../../build/ctests-plain; fi
 
-lint: $(VENV)/.stamp-dev lint-c
+lint: $(VENV)/.stamp-dev lint-c lint-pyright
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict $(TYPED)
+
+# pyright fetches itself, and Node.js where there is none, when it starts for the first time.
+lint-pyright: $(VENV)/.stamp-dev
+	@if $(PY) -m pyright --version >/dev/null 2>&1; \
+	then echo pyright && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY); \
+	else echo 'lint-pyright: skipped, it cannot start here; the first time takes the network'; fi
 
 # With and without assertions: a variable that only an assert reads shows
 # up in the second build, which is how the extension module is compiled.
@@ -92,4 +99,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info mongoose_py/*.so mongoose_py/_mongoose_cffi.c
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all demo test test-c lint lint-c bench docs dist asan fuzz clean
+.PHONY: all demo test test-c lint lint-c lint-pyright bench docs dist asan fuzz clean

@@ -43,7 +43,7 @@ from mongoose_py.events import (
     MG_EV_WS_OPEN,
     event_name,
 )
-from mongoose_py.handler import Handler
+from mongoose_py.handler import EventData, EventHandler, Handler
 from mongoose_py.hashes import crc32, hmac_sha256, md5, sha1, sha256
 from mongoose_py.http import HttpMessage
 from mongoose_py.json import json_get, json_get_bool, json_get_long, json_get_num, json_get_str
@@ -143,6 +143,8 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "Error",
+    "EventData",
+    "EventHandler",
     "Handler",
     "HttpMessage",
     "Limits",

@@ -71,7 +71,7 @@ class Connection(
     def __init__(self) -> None:
         self._id = 0
         self._ended = 0
-        self.userdata = None
+        self.userdata: Any = None
 
     @classmethod
     def _open(cls, manager: BaseManager, number: int, target: Target) -> Connection:

@@ -85,18 +85,20 @@ class Resolver:
         family_delay: float = 0.05,
         attempt_delay: float = 0.25,
     ) -> None:
-        self.servers = _words("servers", servers, _MAX_SERVERS)
+        self.servers: tuple[str, ...] | None = _words("servers", servers, _MAX_SERVERS)
         if self.servers == ():
             raise ValueError("servers must name one at least, or be None")
-        self.search = _words("search", search, _MAX_DOMAINS)
-        self.ndots = _count("ndots", ndots, 0, _MAX_NDOTS)
-        self.timeout = None if timeout is None else _seconds("timeout", timeout, 0.001)
-        self.attempts = _count("attempts", attempts, 1, _MAX_ATTEMPTS)
-        self.rotate = None if rotate is None else bool(rotate)
-        self.config = _path("config", config)
-        self.hosts = _path("hosts", hosts)
-        self.family_delay = _seconds("family_delay", family_delay, 0)
-        self.attempt_delay = _seconds("attempt_delay", attempt_delay, 0)
+        self.search: tuple[str, ...] | None = _words("search", search, _MAX_DOMAINS)
+        self.ndots: int | None = _count("ndots", ndots, 0, _MAX_NDOTS)
+        self.timeout: float | None = (
+            None if timeout is None else _seconds("timeout", timeout, 0.001)
+        )
+        self.attempts: int | None = _count("attempts", attempts, 1, _MAX_ATTEMPTS)
+        self.rotate: bool | None = None if rotate is None else bool(rotate)
+        self.config: str | None = _path("config", config)
+        self.hosts: str | None = _path("hosts", hosts)
+        self.family_delay: float = _seconds("family_delay", family_delay, 0)
+        self.attempt_delay: float = _seconds("attempt_delay", attempt_delay, 0)
         self._set(None)  # an address or a domain that is none is told here, not later
 
     def __repr__(self) -> str:

@@ -109,7 +109,23 @@ class Handler:
         """``MG_EV_WAKEUP``: *data* was given to ``Manager.wakeup()`` for *conn*."""
 
 
+EventData = Union[
+    None,
+    str,
+    bytes,
+    int,
+    "list[tuple[str, int, bool]]",
+    "HttpMessage",
+    "WsMessage",
+    "MqttMessage",
+]
+"""Whatever a callable may be given as *data*: which event comes with what, the numbers say.
+
+For annotations: a type checker then wants an ``isinstance()``. Who knows better, because of
+``events=`` or a look at the event, may annotate with that type, or with ``Any``.
+"""
 EventHandler = Callable[["Connection", int, Any], object]
+"""A callable that handles: ``handler(conn, event, data)``. What it returns is ignored."""
 AnyHandler = Union[EventHandler, Handler]
 
 _WITH_DATA = {

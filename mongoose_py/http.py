@@ -235,7 +235,7 @@ def header_lines(headers: Headers) -> list[tuple[str, str]]:
         ValueError: If a name or value holds a character that is not allowed there.
     """
     if isinstance(headers, (dict, Mapping)):
-        headers = headers.items()
+        headers = headers.items()  # pyright: ignore[reportAssignmentType]
     elif isinstance(headers, (str, bytes)):
         raise TypeError(f"headers must be a mapping or pairs, not {type(headers).__name__}")
     lines = []

@@ -100,7 +100,7 @@ class Limits:
             value = getattr(self, field.name)
             if field.name.endswith("_timeout"):
                 _check_time(field.name, value)
-            elif value is not None or field.name not in _OPTIONAL:
+            elif not (field.name in _OPTIONAL and value is None):
                 largest = _MAX_HEADER_COUNT if field.name == "header_count" else _LARGEST
                 _check_size(field.name, value, largest)
 

@@ -456,11 +456,12 @@ class Manager(WebsocketManager, MqttManager):
     def connections(self) -> tuple[Connection, ...]:
         """Snapshot of the live connections, newest first: listeners, accepted, outbound."""
         there = len(self._conns)
-        room = 0
-        while there > room or not room:
+        while True:
             room = there + 64
             ids = ffi.new("uint64_t[]", room)
             there = lib.mgx_mgr_conns(self._mgr, ids, room)
+            if there <= room:
+                break
         found = [self._adopt(ids[i]) for i in range(there)]
         return tuple([conn for conn in found if conn._id])
 

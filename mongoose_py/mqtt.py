@@ -15,6 +15,18 @@ from typing import TYPE_CHECKING, Any, Union
 from mongoose_py._args import as_bytes
 from mongoose_py._mongoose_cffi import ffi, lib
 
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class MqttProperty(TypedDict):
+        """A property as :meth:`MqttMessage.properties` gives it."""
+
+        id: int
+        iv: int
+        key: str
+        val: str
+
+
 Properties = Union[Mapping[str, object], Iterable[tuple[str, object]]]
 """Names as in the specification, and values: ``{"content_type": "text/plain"}``."""
 Filters = Union[str, Iterable[Union[str, tuple[str, int]]]]
@@ -108,7 +120,7 @@ class _WithProperties:
     def _properties(self) -> list[tuple[int, Any]]:
         raise NotImplementedError
 
-    def properties(self) -> list[dict[str, Any]]:
+    def properties(self) -> list[MqttProperty]:
         """Return the properties of version 5 in the order they came in, 2.2.2.
 
         Of each ``id`` (its identifier), ``iv`` (its number, or 0), ``val`` (its text; the
@@ -147,10 +159,10 @@ class MqttWill(_WithProperties):
     __slots__ = ("_block", "message", "qos", "retain", "topic")
 
     def __init__(self, topic: str, message: bytes, qos: int, retain: bool, block: bytes) -> None:
-        self.topic = topic
-        self.message = message
-        self.qos = qos
-        self.retain = retain
+        self.topic: str = topic
+        self.message: bytes = message
+        self.qos: int = qos
+        self.retain: bool = retain
         self._block = block
 
     def __repr__(self) -> str:
@@ -224,14 +236,18 @@ class MqttMessage(_WithProperties):
     def topic(self) -> str:
         """Topic of a PUBLISH, also where an alias stood for it; else ``""``."""
         raw = self._raw
-        size = 0 if raw is None else raw.topic_len  # each look at a field costs as much as a call
+        if raw is None:
+            return ""
+        size = raw.topic_len  # each look at a field costs as much as a call
         return _unpack(raw.topic, size).decode() if size else ""
 
     @property
     def data(self) -> bytes:
         """Payload of a PUBLISH."""
         raw = self._raw
-        size = 0 if raw is None else raw.data_len
+        if raw is None:
+            return b""
+        size = raw.data_len
         return _unpack(raw.data, size) if size and raw.cmd == PUBLISH else b""
 
     @property
@@ -440,8 +456,8 @@ def _read_properties(reader: _Reader) -> list[tuple[int, Any]]:
     return found
 
 
-def _as_dict(number: int, value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": number, "iv": 0, "key": "", "val": ""}
+def _as_dict(number: int, value: Any) -> MqttProperty:
+    found: MqttProperty = {"id": number, "iv": 0, "key": "", "val": ""}
     if isinstance(value, int):
         found["iv"] = value
     elif isinstance(value, tuple):
@@ -491,7 +507,8 @@ def property_pairs(properties: Properties) -> list[tuple[str, object]]:
     """
     if isinstance(properties, (str, bytes)):
         raise TypeError(f"properties must be a mapping or pairs, not {type(properties).__name__}")
-    return list(properties.items() if isinstance(properties, Mapping) else properties)
+    pairs = properties.items() if isinstance(properties, Mapping) else properties
+    return list(pairs)  # pyright: ignore[reportReturnType]
 
 
 def _user_properties(value: Any) -> Iterable[object]:

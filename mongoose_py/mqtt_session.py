@@ -74,8 +74,8 @@ class Reconnect:
             raise ValueError(
                 f"0 < min_delay <= max_delay must hold, not {min_delay} and {max_delay}"
             )
-        self.min_delay = min_delay
-        self.max_delay = max_delay
+        self.min_delay: float = min_delay
+        self.max_delay: float = max_delay
 
     def __repr__(self) -> str:
         return f"Reconnect(min_delay={self.min_delay}, max_delay={self.max_delay})"
@@ -240,7 +240,7 @@ class MqttClientSession(MqttSession):
         self._wanted: dict[str, tuple[int, bytes]] = {}  # filters: options, properties
         self._unsent: dict[str, None] = {}  # those the server may not have
         self._asked: dict[int, list[str]] = {}  # by packet identifier: not answered yet
-        self.attempts = 0
+        self.attempts: int = 0
         self.last_error: str | None = None
 
     # -- what it is -------------------------------------------------------------
@@ -509,9 +509,9 @@ class ConnectRequest:
             raise OverflowError(f"keepalive must be 0..65535 seconds, not {keepalive}")
         self.version = version
         self.keepalive = keepalive
-        self.client_id = client_id or mqtt.new_client_id()
-        self.generated = not client_id
-        self.clean = bool(clean)
+        self.client_id: str = client_id or mqtt.new_client_id()
+        self.generated: bool = not client_id
+        self.clean: bool = bool(clean)
         user = mqtt.utf8(username, "username")
         code = as_bytes(password, "password")
         mqtt.binary_field(code, "password")

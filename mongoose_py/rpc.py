@@ -47,8 +47,8 @@ class RpcReq:
     __slots__ = ("_answer", "_id", "_lock", "_open", "_text", "method", "params")
 
     def __init__(self, text: str, method: str, params: Params, id_json: str | None) -> None:
-        self.method = method
-        self.params = params
+        self.method: str = method
+        self.params: Params = params
         self._text = text
         self._id = id_json  # None: a notification
         self._answer = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar, Union, overload
 
 from mongoose_py._args import Data, as_bytes
 from mongoose_py._mongoose_cffi import ffi, lib
@@ -24,8 +24,10 @@ Names = Union[Mapping[str, "TlsOpts"], Callable[[str], "TlsOpts | None"]]
 Tls = Union["TlsOpts", "ssl.SSLContext"]
 """What ``tls=`` takes."""
 
+_T = TypeVar("_T")
+
 VERSIONS = {"1.2": 0x0303, "1.3": 0x0304}
-CLIENT_AUTH = {
+CLIENT_AUTH: dict[str | None, int] = {
     None: lib.MGX_TLS_AUTH_BY_CA,
     "none": lib.MGX_TLS_AUTH_NONE,
     "optional": lib.MGX_TLS_AUTH_OPTIONAL,
@@ -34,25 +36,36 @@ CLIENT_AUTH = {
 _NOT_A_CIPHER = re.compile(r"[^\x21-\x7e]")
 
 
-class _Source:
-    """An attribute that holds a path, or bytes."""
+class _Stored(Generic[_T]):
+    """An attribute that is converted when it is set."""
+
+    name: str
+    slot: str
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name, self.slot = name, f"_{name}"
 
-    def __get__(self, obj: Any, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, obj: None, owner: type) -> _Stored[_T]: ...
+    @overload
+    def __get__(self, obj: object, owner: type) -> _T: ...
+    def __get__(self, obj: object, owner: type) -> Any:
         return self if obj is None else getattr(obj, self.slot)
 
-    def __set__(self, obj: Any, value: Source) -> None:
+
+class _Source(_Stored["bytes | os.PathLike[str]"]):
+    """An attribute that holds a path, or bytes."""
+
+    def __set__(self, obj: object, value: Source) -> None:
         if not isinstance(value, os.PathLike):
             value = b"" if value is None else as_bytes(value, self.name)
         setattr(obj, self.slot, value)
 
 
-class _Text(_Source):
+class _Text(_Stored[bytes]):
     """An attribute that holds bytes."""
 
-    def __set__(self, obj: Any, value: Any) -> None:
+    def __set__(self, obj: object, value: Data | None) -> None:
         setattr(obj, self.slot, b"" if value is None else as_bytes(value, self.name))
 
 
@@ -110,11 +123,11 @@ class TlsOpts:
         "sni",
     )
 
-    ca = _Source()
-    cert = _Source()
-    key = _Source()
-    name = _Text()
-    password = _Text()
+    ca: _Source = _Source()
+    cert: _Source = _Source()
+    key: _Source = _Source()
+    name: _Text = _Text()
+    password: _Text = _Text()
 
     def __init__(
         self,
@@ -136,14 +149,14 @@ class TlsOpts:
         self.cert = cert
         self.key = key
         self.name = name
-        self.skip_verification = skip_verification
+        self.skip_verification: bool = skip_verification
         self.password = password
-        self.min_version = min_version
-        self.ciphers = ciphers
-        self.alpn = (alpn,) if isinstance(alpn, str) else tuple(alpn)
-        self.client_auth = client_auth
-        self.sni = sni
-        self.resumption = resumption
+        self.min_version: str = min_version
+        self.ciphers: str = ciphers
+        self.alpn: tuple[str, ...] = (alpn,) if isinstance(alpn, str) else tuple(alpn)
+        self.client_auth: str | None = client_auth
+        self.sni: Names | None = sni
+        self.resumption: bool = resumption
         settings(self)
 
     def __repr__(self) -> str:
@@ -260,12 +273,12 @@ class TlsInfo:
         server_name: str | None,
         peer_certificate: TlsCertificate | None,
     ) -> None:
-        self.version = version
-        self.cipher = cipher
-        self.alpn = alpn
-        self.resumed = resumed
-        self.server_name = server_name
-        self.peer_certificate = peer_certificate
+        self.version: str = version
+        self.cipher: str = cipher
+        self.alpn: str | None = alpn
+        self.resumed: bool = resumed
+        self.server_name: str | None = server_name
+        self.peer_certificate: TlsCertificate | None = peer_certificate
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeGuard
 
     from mongoose_py._manager import BaseManager
-    from mongoose_py.tls import Tls, TlsInfo
+    from mongoose_py.tls import Names, Tls, TlsInfo
     from mongoose_py.tls_engine import Session
 
 VARIABLE = "MONGOOSE_PY_LIBSSL"
@@ -273,7 +273,7 @@ class Contexts:
             tls_engine.set_names(context.ssl, self._finder(wanted.names))
         return context
 
-    def _finder(self, names: object) -> Callable[[int, str], ssl.SSLContext | None] | None:
+    def _finder(self, names: Names | None) -> Callable[[int, str], ssl.SSLContext | None] | None:
         """Return what finds the context for a name that a client asks for."""
         if isinstance(names, Mapping):
             pairs = [(self._checked_name(name), opts) for name, opts in names.items()]

@@ -47,7 +47,7 @@ class TlsCertificate:
     __slots__ = ("der",)
 
     def __init__(self, der: bytes) -> None:
-        self.der = der
+        self.der: bytes = der
 
     def __repr__(self) -> str:
         try:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import weakref
-from typing import Any, Callable
+from typing import Any, Callable, get_args
 
 import pytest
 from conftest import Recorder, dial, exchange, pump, receive_all, turns, url_of
@@ -27,6 +27,7 @@ from mongoose_py import (
     MG_EV_WAKEUP,
     MG_EV_WRITE,
     Connection,
+    EventData,
     Handler,
     HttpMessage,
     Manager,
@@ -682,3 +683,13 @@ def test_an_error_raised_by_hand_reaches_the_handler_once(make_manager: MakeMana
     pump(manager, seen.saw(MG_EV_CLOSE))
     assert seen.data(MG_EV_ERROR) == [text]
     assert seen.names()[-2:] == ["ERROR", "CLOSE"]
+
+
+def test_event_data_has_the_type_of_every_methods_data() -> None:
+    names = {
+        getattr(arg, "__forward_arg__", getattr(arg, "__name__", "")) for arg in get_args(EventData)
+    }
+    methods = [vars(Handler)[name] for name in vars(Handler) if name.startswith("on_")]
+    given = [set(m.__annotations__) - {"conn", "return"} for m in methods]
+    data = {m.__annotations__[name] for m, kinds in zip(methods, given) for name in kinds}
+    assert data | {"NoneType"} == names

@@ -39,6 +39,7 @@ LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
 CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
     MqttClientSession MqttMessage MqttSession MqttWill Reconnect Resolver Rpc RpcReq SntpResult
     SystemCallError Timer TlsCertificate TlsInfo TlsOpts WsMessage"""
+TYPES = "EventData EventHandler"
 MQTT_TYPES = "BINARY_DATA BYTE INT SHORT STRING STRING_PAIR VARIABLE_INT"
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
 FUNCTIONS = {
@@ -273,7 +274,7 @@ def test_all_is_exactly_the_public_names() -> None:
     names += [f"MG_LL_{name}" for name in LEVELS.split()]
     names += [f"MQTT_PROP_TYPE_{name}" for name in MQTT_TYPES.split()]
     names += [f"WEBSOCKET_OP_{name}" for name in OPCODES.split()]
-    names += [*CLASSES.split(), *FUNCTIONS, "__version__"]
+    names += [*CLASSES.split(), *TYPES.split(), *FUNCTIONS, "__version__"]
     assert sorted(mongoose_py.__all__) == sorted(names)
     assert all(hasattr(mongoose_py, name) for name in names)
 
