@@ -99,11 +99,12 @@ class Workshop:
         return python
 
     def checker(self, name: str) -> Callable[..., str]:
-        """Return a command from outside; what does not install says so and does nothing."""
+        """Return a command from outside; what does not install or start is skipped."""
         try:
             command = self.environment(f"check-{name}", sys.executable, name).with_name(name)
+            run(command, "--help")
         except SystemExit as failed:
-            print(f"{name}: skipped, it does not install here:\n{str(failed)[-500:]}")
+            print(f"{name}: skipped, it cannot be installed and started here:\n{failed}"[-1000:])
             return lambda *arguments: ""
 
         def check(*arguments: str | Path) -> str:
@@ -114,12 +115,10 @@ class Workshop:
         return check
 
 
-def build(folder: Path, builders: list[Path]) -> Path:
+def build(snapshot: Path, folder: Path, builders: list[Path]) -> Path:
     """Build everything in *folder* and return the directory that holds it."""
     tree, out = folder / "mongoose_py", folder / "out"
-    for name in sources():
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, tree / name)
+    shutil.copytree(snapshot, tree)
     settings = {"SOURCE_DATE_EPOCH": epoch()}
     if sys.platform.startswith("linux"):
         settings["LDFLAGS"] = "-Wl,-s"  # a wheel has no use for symbols
@@ -228,8 +227,12 @@ def make(out: Path, quick: bool, folder: Path) -> None:
         builders.append(workshop.environment("pypy", "pypy3", *BUILD_TOOLS))
     elif not quick:
         print("PyPy's wheel: skipped, there is no pypy3")
-    first = build(folder / "first", builders)
-    compare(first, build(folder / "second" / "elsewhere", builders))
+    snapshot = folder / "snapshot"  # the tree may be at work meanwhile
+    for name in sources():
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, snapshot / name)
+    first = build(snapshot, folder / "first", builders)
+    compare(first, build(snapshot, folder / "second" / "elsewhere", builders))
     files = sorted(first.iterdir())
     wheels = [path for path in files if path.suffix == ".whl"]
     for wheel in wheels:
