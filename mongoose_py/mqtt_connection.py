@@ -243,7 +243,7 @@ class MqttConnection(BaseConnection):
                 closed. ``None``: one that ends with the connection.
 
         Raises:
-            ValueError: If *code* or a property is not acceptable.
+            ValueError: If *code* or a property is not acceptable, or *session* is closed.
             Error: If no CONNECT awaits an answer.
             ConnectionClosed: If the connection is closed.
         """
@@ -305,7 +305,7 @@ class MqttConnection(BaseConnection):
         """Return the result of a call; 0 where the connection does not speak MQTT."""
         if code < 0 or _kept:
             if code != _EKIND or self.is_mqtt:
-                bad = "a code or a property does not fit this packet or this version"
+                bad = "a code, a property or the session does not fit this packet or version"
                 causes = {_EINVAL: bad}
                 if state:
                     causes[_ESTATE] = state

@@ -583,6 +583,30 @@ def test_a_dropped_session_forgets_its_messages(
     session.close()
 
 
+def test_a_closed_session_goes_to_no_other_connection(
+    listening: Callable[..., Any],
+) -> None:
+    def give(conn: Connection, message: MqttMessage) -> None:
+        if message.cmd != mp.CONNECT:
+            return
+        if len(sessions) == 1:
+            sessions[0].close()
+            with pytest.raises(ValueError, match="session"):
+                conn.mqtt_connack(session=sessions[0])
+        sessions.append(manager.mqtt_session())
+        conn.mqtt_connack(session=sessions[-1])
+
+    sessions: list[Any] = []
+    server = Server(give)
+    server.welcome = False
+    manager, client = listening(server)
+    first, second = welcomed(client), welcomed(client)
+    sessions[0].mqtt_pub("a", "x", 1)
+    assert first.packet() == mp.Publish("a", b"x", 1, 1)  # its connection goes on
+    sessions[1].mqtt_pub("a", "y", 1)
+    assert second.packet() == mp.Publish("a", b"y", 1, 1)
+
+
 def test_properties_that_wait_are_left_out_for_a_client_of_version_4(
     keeper: tuple[Keeper, Callable[..., Peer]],
 ) -> None:

@@ -696,7 +696,8 @@ int mgx_mqtt_conn_info(struct mg_mgr *mgr, uint64_t conn, struct mgx_mqtt_info *
 
 /* A session's number (> 0, never used twice), MGX_ENOMEM, MGX_ECLOSED. */
 int64_t mgx_mqtt_session_new(struct mg_mgr *mgr);
-/* Forget it, as soon as no connection has it. 0; MGX_ECLOSED: there is none. */
+/* Forget it, as soon as no connection has it; no other one gets it. 0; MGX_ECLOSED: there is
+ * none. */
 int mgx_mqtt_session_free(struct mg_mgr *mgr, uint64_t session);
 /* Publish on the connection that has the session; without one keep it for the next.
  * MGX_ESTATE: QoS 0, which is not kept. MGX_ECLOSED: there is no such session. */

@@ -169,6 +169,9 @@ void mg__mqtt_session_init(struct mg_mqtt_session *s);
 /* Forget everything in it. */
 void mg__mqtt_session_clear(struct mg_mqtt_session *s);
 struct mg_mqtt_session *mg__mqtt_session(struct mg_mgr *mgr, uint64_t id); /* NULL: no such one */
+/* The same for a connection that is to have it: NULL as well when it was freed and goes with
+ * the connection it has. */
+struct mg_mqtt_session *mg__mqtt_session_to_give(struct mg_mgr *mgr, uint64_t id);
 /* Give it to a connection that has none but its own / take it away again. */
 void mg__mqtt_session_attach(struct mg_mqtt_session *s, struct mg_connection *c);
 void mg__mqtt_session_detach(struct mg_connection *c);

@@ -84,7 +84,7 @@ int mg__mqtt_begin(struct mg_connection *c, const struct mgx_mqtt_connect *conne
   char *owned = NULL;
   int err = MGX_ENOMEM;
   if (connect->session != 0) {
-    s = mg__mqtt_session(c->mgr, connect->session);
+    s = mg__mqtt_session_to_give(c->mgr, connect->session);
     if (s == NULL) return MGX_ECLOSED;
     if (s->conn != NULL && !s->conn->is_closing && !mg__mqtt(s->conn)->disconnect_sent)
       return MGX_EBUSY;
@@ -159,7 +159,7 @@ static void mqtt_take_over(struct mg_mqtt_session *s) {
 static int mqtt_connack(struct mg_connection *c, int code, bool present, struct mg_str props,
                         uint64_t session) {
   struct mg_mqtt *m = mg__mqtt(c);
-  struct mg_mqtt_session *s = mg__mqtt_session(c->mgr, session);
+  struct mg_mqtt_session *s = mg__mqtt_session_to_give(c->mgr, session);
   bool known = m->version == 4 || m->version == 5;
   int most = m->version >= 5 ? 255 : 5, least_bad = m->version >= 5 ? 0x80 : 1;
   int err;

@@ -366,6 +366,11 @@ struct mg_mqtt_session *mg__mqtt_session(struct mg_mgr *mgr, uint64_t id) {
   return id == 0 || mgr->is_closed ? NULL : mg__idmap_get(&mgr->mqtt_sessions, id);
 }
 
+struct mg_mqtt_session *mg__mqtt_session_to_give(struct mg_mgr *mgr, uint64_t id) {
+  struct mg_mqtt_session *s = mg__mqtt_session(mgr, id);
+  return s == NULL || s->is_freed ? NULL : s;
+}
+
 int64_t mgx_mqtt_session_new(struct mg_mgr *mgr) {
   struct mg_mqtt_session *s;
   int64_t result = MGX_ECLOSED;

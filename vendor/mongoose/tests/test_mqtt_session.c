@@ -356,6 +356,54 @@ static void test_a_server_keeps_a_session_for_a_client_and_ends_its_old_connecti
   world_end();
 }
 
+static void frees_what_it_is_to_give(uint64_t conn, int ev, const char *data, size_t n) {
+  (void) data, (void) n;
+  if (ev != MG_EV_MQTT_CMD || world.packet->cmd != MQTT_CMD_CONNECT) return;
+  if (conn == 3) {
+    CHECK(mgx_mqtt_connack(world.mgr, conn, 0, false, NULL, 0, 1) == 0);
+    return;
+  }
+  CHECK(mgx_mqtt_session_free(world.mgr, 1) == 0);
+  CHECK(mgx_mqtt_connack(world.mgr, conn, 0, true, NULL, 0, 1) == MGX_EINVAL);
+  CHECK(mgx_mqtt_connack(world.mgr, conn, 0, false, NULL, 0, 0) == 0);
+}
+
+static void test_a_freed_session_goes_to_no_other_connection(void) {
+  struct mgx_mqtt_session_info nothing;
+  serve(NULL, frees_what_it_is_to_give);
+  CHECK(mgx_mqtt_session_new(world.mgr) == 1);
+  says(CONNECT4);
+  CHECK(hears("20 02 00 00"));
+  another_peer();
+  says(CONNECT4);
+  CHECK(hears("20 02 00 00"));
+  CHECK(info().conn == 3 && pub(3, "a", "1", 2) == 1); /* the one that has it goes on */
+  mgx_close(world.mgr, 3);
+  CHECK(world_until("3:CLOSE"));
+  CHECK(mgx_mqtt_session_info(world.mgr, 1, &nothing) == MGX_ECLOSED);
+  world_end();
+}
+
+static void dial_again_in_close(uint64_t conn, int ev, const char *data, size_t n) {
+  const char *url = world_url(1, "mqtt");
+  struct mgx_open opts = {.mqtt_connect = &connect_with};
+  struct mgx_error err;
+  (void) data, (void) n;
+  if (conn != 2 || ev != MG_EV_CLOSE) return;
+  CHECK(mgx_mqtt_session_free(world.mgr, 1) == 0);
+  CHECK(mgx_connect(world.mgr, url, strlen(url), &opts, &err) == MGX_ECLOSED);
+}
+
+static void test_a_freed_session_goes_to_no_other_client(void) {
+  struct mgx_mqtt_session_info nothing;
+  begin(4, NULL);
+  mqtt_react = dial_again_in_close;
+  CHECK(open_with("20 02 00 00") == 2);
+  lose(2);
+  CHECK(mgx_mqtt_session_info(world.mgr, 1, &nothing) == MGX_ECLOSED);
+  world_end();
+}
+
 /* ---- exactly once, in order, whatever is cut ---------------------------------------------- */
 
 enum { MESSAGES = 400 };
@@ -449,6 +497,8 @@ int main(void) {
   RUN(test_a_session_has_one_connection_and_moves_when_that_is_closing);
   RUN(test_a_session_may_be_freed_with_and_without_a_connection);
   RUN(test_a_server_keeps_a_session_for_a_client_and_ends_its_old_connection);
+  RUN(test_a_freed_session_goes_to_no_other_connection);
+  RUN(test_a_freed_session_goes_to_no_other_client);
   RUN(test_qos_2_is_exactly_once_and_in_order_both_ways_whatever_is_cut);
   return 0;
 }
