@@ -15,7 +15,8 @@ struct mg_dns {
   char *servers, *search; /* of the user, blanks between; owned; NULL: those of resolv */
   int64_t ndots, attempts, timeout_ms, rotate; /* of the user; < 0: those of resolv */
   uint64_t family_delay_ms, attempt_delay_ms;
-  struct mg_dns_config *config; /* in force; NULL: to be made */
+  struct mg_dns_config *config; /* in force; NULL before the first look-up */
+  bool is_changed;              /* ... but the user's settings are newer */
   struct mg_dns_cache cache;
   struct mg_idmap by_host;
   struct mg_link running, queued;
@@ -70,7 +71,7 @@ static void dns_config_user(const struct mg_os *os, const struct mg_dns *dns,
 static bool dns_config_refresh(struct mg_mgr *mgr, struct mg_dns *dns) {
   bool changed = mg__dns_file_refresh(mgr, &dns->resolv, MG_DNS_CONFIG_BYTES);
   struct mg_dns_config *config;
-  if (dns->config != NULL && !changed) return true;
+  if (dns->config != NULL && !changed && !dns->is_changed) return true;
   config = mg__calloc(sizeof(*config));
   if (config == NULL) {
     dns->resolv.is_read = false; /* to be looked at again */
@@ -81,6 +82,7 @@ static bool dns_config_refresh(struct mg_mgr *mgr, struct mg_dns *dns) {
   dns_config_user(mgr->os, dns, config);
   dns_config_release(dns->config);
   dns->config = config;
+  dns->is_changed = false;
   mg__dns_cache_clear(&dns->cache);
   return true;
 }
@@ -118,9 +120,7 @@ static bool dns_configure(struct mg_dns *dns, const struct mgx_resolver *r) {
   dns->rotate = r->rotate;
   dns->family_delay_ms = r->family_delay_ms;
   dns->attempt_delay_ms = r->attempt_delay_ms;
-  dns_config_release(dns->config);
-  dns->config = NULL;
-  mg__dns_cache_clear(&dns->cache);
+  dns->is_changed = true;
   return dns_path(r->config, &dns->resolv) && dns_path(r->hosts, &dns->hosts) &&
          dns_copy(r->servers, &dns->servers) && dns_copy(r->search, &dns->search);
 }
@@ -298,11 +298,13 @@ static bool resolution_candidate(struct mg_resolution *res, unsigned i) {
   return true;
 }
 
+/* What other servers than those in force have said is not kept. */
 static void query_on_done(struct mg_dns_query *q) {
   struct mg_dns *dns = q->mgr->dns;
   struct mg_resolution *res;
-  mg__dns_cache_put(&dns->cache, q->name, q->type, &q->answer, q->mgr->os->monotonic_ms(),
-                    q->mgr->limits.dns_cache);
+  if (q->config == dns->config)
+    mg__dns_cache_put(&dns->cache, q->name, q->type, &q->answer, q->mgr->os->monotonic_ms(),
+                      q->mgr->limits.dns_cache);
   res = q->type == MG_DNS_AAAA ? MG_CONTAINER(q, struct mg_resolution, queries[0])
                                : MG_CONTAINER(q, struct mg_resolution, queries[1]);
   resolution_continue(res);
@@ -395,6 +397,7 @@ static void resolution_run(struct mg_resolution *res) {
   mg__link_del(&res->link);
   mg__link_add_tail(&dns->running, &res->link);
   dns->num_running++;
+  if (dns->is_changed) dns_config_refresh(res->mgr, dns); /* out of memory: as they were */
   res->config = dns->config;
   res->config->refs++;
   for (size_t i = 0; i < DNS_QUERIES; i++) {
@@ -476,6 +479,13 @@ static bool dns_known(struct mg_mgr *mgr, struct mg_dns *dns, struct mg_lookup *
   return true;
 }
 
+/* Is it for this host, and are those asked, or to be asked, that are in force? */
+static bool resolution_fits(const struct mg_resolution *res, const struct mg_dns *dns,
+                            const char *host, size_t len) {
+  return res->host_len == len && memcmp(res->host, host, len) == 0 &&
+         (res->config == NULL || res->config == dns->config);
+}
+
 bool mg__dns_start(struct mg_mgr *mgr, struct mg_lookup *l) {
   char lower[MG_DNS_TEXT + 2];
   struct mg_dns *dns = dns_get(mgr);
@@ -490,7 +500,7 @@ bool mg__dns_start(struct mg_mgr *mgr, struct mg_lookup *l) {
     lower[i] = l->host[i] >= 'A' && l->host[i] <= 'Z' ? (char) (l->host[i] + 32) : l->host[i];
   key = mg__dns_hash((const uint8_t *) lower, l->host_len, 0);
   res = mg__idmap_get(&dns->by_host, key);
-  is_new = res == NULL || res->host_len != l->host_len || memcmp(res->host, lower, l->host_len) != 0;
+  is_new = res == NULL || !resolution_fits(res, dns, lower, l->host_len);
   if (is_new) res = resolution_new(mgr, (struct mg_str){lower, l->host_len}, key);
   if (res == NULL) return false;
   mg__link_add_tail(&res->waiters, &l->waiting);

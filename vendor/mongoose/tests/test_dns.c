@@ -116,13 +116,9 @@ static void server_run(void) {
 
 static const char hosts_path[] = "/dev/null";
 
-/* NULL when memory is short. */
-static struct mg_mgr *open_with(const struct mgx_limits *limits, int poller, uint64_t attempt_delay) {
+static int set_resolver(uint64_t attempt_delay) {
   struct mgx_resolver r;
   struct mgx_error err;
-  if (server < 0) server_open();
-  if (world_open(limits, poller) == NULL) return NULL;
-  world.mgr->os = &os;
   mgx_resolver_init(&r);
   r.servers = (struct mg_str){server_url, strlen(server_url)};
   r.search = (struct mg_str){"", 0};
@@ -130,7 +126,15 @@ static struct mg_mgr *open_with(const struct mgx_limits *limits, int poller, uin
   r.hosts = (struct mg_str){hosts_path, strlen(hosts_path)};
   r.family_delay_ms = 100000;
   r.attempt_delay_ms = attempt_delay;
-  if (mgx_mgr_set_resolver(world.mgr, &r, &err) == MGX_OK) return world.mgr;
+  return mgx_mgr_set_resolver(world.mgr, &r, &err);
+}
+
+/* NULL when memory is short. */
+static struct mg_mgr *open_with(const struct mgx_limits *limits, int poller, uint64_t attempt_delay) {
+  if (server < 0) server_open();
+  if (world_open(limits, poller) == NULL) return NULL;
+  world.mgr->os = &os;
+  if (set_resolver(attempt_delay) == MGX_OK) return world.mgr;
   world_end();
   return NULL;
 }
@@ -257,6 +261,33 @@ static void test_answers_are_asked_for_again_when_their_time_is_over(void) {
   clock_ahead += 30000;
   world.len = 0, world.log[0] = 0;
   CHECK(resolve(1, "h7") == 0 && until("1:RESOLVE(127.0.0.7)") && questions == 5);
+  close_all();
+}
+
+static void test_what_was_asked_of_other_servers_is_neither_kept_nor_waited_for(void) {
+  order_system();
+  CHECK(open_with(NULL, MGX_POLLER_DEFAULT, 250) != NULL);
+  CHECK(world_listen("udp://127.0.0.1:0") == 1 && world_listen("udp://127.0.0.1:0") == 2);
+  CHECK(resolve(1, "h7") == 0 && set_resolver(250) == MGX_OK && resolve(2, "h7") == 0);
+  CHECK(until("1:RESOLVE(127.0.0.7)") && until("2:RESOLVE(127.0.0.7)") && questions == 4);
+  world.len = 0, world.log[0] = 0;
+  CHECK(resolve(1, "h8") == 0 && set_resolver(250) == MGX_OK && until("1:RESOLVE(127.0.0.8)"));
+  CHECK(questions == 6);
+  CHECK(resolve(2, "h8") == 0 && until("2:RESOLVE(127.0.0.8)") && questions == 8);
+  close_all();
+}
+
+static void test_a_name_that_was_queued_is_asked_for_as_the_settings_are_when_it_runs(void) {
+  struct mgx_limits limits;
+  order_system();
+  mgx_limits_init(&limits);
+  limits.dns_queries = 1;
+  CHECK(open_with(&limits, MGX_POLLER_DEFAULT, 250) != NULL);
+  CHECK(world_listen("udp://127.0.0.1:0") == 1);
+  CHECK(resolve(1, "h7") == 0 && resolve(1, "h8") == 0 && set_resolver(250) == MGX_OK);
+  CHECK(until("1:RESOLVE(127.0.0.7)") && until("1:RESOLVE(127.0.0.8)") && questions == 4);
+  world.len = 0, world.log[0] = 0;
+  CHECK(resolve(1, "h8") == 0 && until("1:RESOLVE(127.0.0.8)") && questions == 4);
   close_all();
 }
 
@@ -419,6 +450,8 @@ int main(void) {
   RUN(test_connect_timeout_ends_all_attempts);
   RUN(test_ip6_comes_first_if_there_is_a_route_else_last);
   RUN(test_answers_are_asked_for_again_when_their_time_is_over);
+  RUN(test_what_was_asked_of_other_servers_is_neither_kept_nor_waited_for);
+  RUN(test_a_name_that_was_queued_is_asked_for_as_the_settings_are_when_it_runs);
   RUN(test_questions_are_repeated_each_second_and_given_up_after_three);
   RUN(test_without_sockets_or_random_bytes_nobody_is_asked);
   RUN(test_two_thousand_queued_names_end_without_recursion);
