@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 
 from mongoose_py import Connection, HttpMessage, Limits, Manager, event_name, tls_context
 
-pytest_plugins = ["httptalk", "staticsite"]  # more fixtures, for some of the tests
+pytest_plugins = ["httptalk", "mqtttalk", "staticsite"]  # more fixtures, for some of the tests
 DEADLINE = 30.0  # seconds; only ever reached by a failure
 
 settings.register_profile("dev", deadline=None)

@@ -54,12 +54,6 @@ def flush(peer: Peer) -> None:
     assert peer.packet() == mp.Pingresp()
 
 
-@pytest.fixture(params=[4, 5])
-def version(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
-
-
 def test_the_example_is_short() -> None:
     lines = (EXAMPLES / EXAMPLE).read_text().splitlines()
     assert len(lines) <= 200

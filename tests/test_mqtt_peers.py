@@ -37,12 +37,6 @@ PAYLOADS = [b"", b"x", bytes(range(256)), b"y" * 16384, b"z" * 300_000]
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
-@pytest.fixture(params=[4, 5])
-def version(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
-
-
 class Collector(Handler):
     """Subscribes when it is open, and writes down what comes."""
 

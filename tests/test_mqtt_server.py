@@ -10,6 +10,7 @@ import mqttpackets as mp
 import pytest
 from conftest import Recorder, dial, pump, url_of
 from mqttpeers import Peer
+from mqtttalk import ROOM
 
 from mongoose_py import (
     MG_EV_CLOSE,
@@ -69,9 +70,6 @@ def listening(make_manager: Callable[..., Manager]) -> Iterator[Callable[..., An
         yield listen
 
 
-ROOM = (0x27, Limits().recv_buffer)  # the largest packet we take: we say so
-
-
 def welcome(peer: Peer, present: bool = False) -> None:
     """Read the CONNACK."""
     assert peer.packet() == mp.Connack(0, present, (ROOM,) if peer.version == 5 else ())
@@ -81,12 +79,6 @@ def welcomed(client: Callable[..., Peer], version: int = 4, **fields: Any) -> Pe
     peer = client(version, **fields)
     welcome(peer)
     return peer
-
-
-@pytest.fixture(params=[4, 5])
-def version(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
 
 
 # -- CONNECT ----------------------------------------------------------------

@@ -30,12 +30,6 @@ from mongoose_py import (
 SOON = Reconnect(min_delay=0.001, max_delay=0.01)
 
 
-@pytest.fixture(params=[4, 5])
-def version(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
-
-
 class Script:
     """A server that is a script, and our client that connects to it again and again."""
 
