@@ -158,12 +158,6 @@ static void tell_addresses(struct mg_connection *c, const struct mg_lookup *l) {
 
 /* ---- attempts ------------------------------------------------------------------------- */
 
-static void dial_failed(struct mg_connection *c, int err) {
-  char addr[160];
-  mg__conn_error(c, "socket error: %s (%s)", strerror(-err),
-                 mg__addr_print(&c->rem, addr, sizeof(addr)));
-}
-
 /* This socket it is. */
 static void dial_won(struct mg_connection *c, int fd, const struct mg_sockaddr *addr) {
   int err;
@@ -174,7 +168,7 @@ static void dial_won(struct mg_connection *c, int fd, const struct mg_sockaddr *
   if (!c->is_udp) c->dial->is_dialing = false; /* else datagrams may wait */
   err = mg__conn_register(c);
   if (err < 0)
-    dial_failed(c, err);
+    mg__io_failed(c, err);
   else
     mg__io_connected(c);
 }
@@ -215,7 +209,7 @@ static void dial_try(struct mg_connection *c, int err) {
                     c->mgr->os->monotonic_ms() + mg__dns_attempt_delay(c->mgr));
     return;
   }
-  if (d->open == 0) dial_failed(c, err);
+  if (d->open == 0) mg__io_failed(c, err);
 }
 
 static void attempt_ready(struct mg_mgr *mgr, struct mg_watch *w, unsigned what) {
@@ -283,8 +277,10 @@ int mg__dial_queue(struct mg_connection *c, const char *data, size_t len) {
   if (len > UINT16_MAX) return MGX_ELIMIT; /* no datagram is as large */
   if (limit != 0 && (io->len > limit || len > limit - io->len)) return MGX_ELIMIT;
   if (!mg__iobuf_reserve(&c->mgr->pool, io, sizeof(size) + len)) return MGX_ENOMEM;
-  mg__iobuf_add(&c->mgr->pool, io, &size, sizeof(size)); /* room was made: it can't fail */
-  return len == 0 || mg__iobuf_add(&c->mgr->pool, io, data, len) ? MGX_OK : MGX_ENOMEM;
+  mg__iobuf_add(&c->mgr->pool, io, &size, sizeof(size)); /* room was made: neither can fail */
+  mg__iobuf_add(&c->mgr->pool, io, data, len);
+  mg__iobuf_settle(&c->mgr->pool, io); /* a look-up may take more than a turn */
+  return MGX_OK;
 }
 
 /* Send what was queued so far, in order; what handlers add comes behind it. true: all

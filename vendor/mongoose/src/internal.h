@@ -526,6 +526,7 @@ void mg__io_flush(struct mg_connection *c);
 void mg__io_flushed(struct mg_connection *c); /* its second half, behind MG_EV_WRITE */
 void mg__io_timeout(struct mg_connection *c);
 void mg__io_connected(struct mg_connection *c); /* the socket of a client is there */
+void mg__io_failed(struct mg_connection *c, int err); /* -errno: MG_EV_ERROR, and close */
 int mg__io_send_datagram(struct mg_connection *c, const char *data, size_t len,
                          struct mgx_error *err);
 

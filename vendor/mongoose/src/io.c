@@ -69,7 +69,7 @@ static void input_end(struct mg_connection *c) {
 
 /* ---- streams -------------------------------------------------------------------- */
 
-static void fail_system(struct mg_connection *c, int err) {
+void mg__io_failed(struct mg_connection *c, int err) {
   char addr[160];
   mg__conn_error(c, "socket error: %s (%s)", strerror(-err),
                  mg__addr_print(&c->rem, addr, sizeof(addr)));
@@ -119,7 +119,7 @@ static void input_done(struct mg_connection *c, int result) {
   if (c->tls != NULL && mg__tls_recv_failed(c, result)) return;
   input_end(c);
   if (result == 0 || c->is_closing) return;
-  if (result != -ECONNRESET && result != -EPIPE) fail_system(c, result);
+  if (result != -ECONNRESET && result != -EPIPE) mg__io_failed(c, result);
   mg__conn_close(c); /* a reset is an end of stream, not an error */
 }
 
@@ -184,7 +184,7 @@ static void ready_connecting(struct mg_connection *c) {
   int err = c->mgr->os->connect_result(c->fd);
   if (err == -EINPROGRESS) return;
   if (err < 0) {
-    fail_system(c, err);
+    mg__io_failed(c, err);
     return;
   }
   mg__io_connected(c);
@@ -359,7 +359,7 @@ static void flush_failed(struct mg_connection *c, ssize_t err) {
   else if (c->tls != NULL && mg__tls_recv_failed(c, (int) err))
     return;
   else if (err != -EPIPE && err != -ECONNRESET)
-    fail_system(c, (int) err);
+    mg__io_failed(c, (int) err);
   mg__conn_close(c);
 }
 

@@ -338,10 +338,12 @@ void mg__mqtt_session_detach(struct mg_connection *c) {
   if (s->is_freed) mqtt_session_free(c->mgr, s);
 }
 
-static void mqtt_send_again(struct mg_mqtt_session *s) {
+/* false: the connection has failed; who has the session now is not known. */
+static bool mqtt_send_again(struct mg_mqtt_session *s) {
   struct mg_link *l = s->released.next;
   for (; l != &s->released; l = l->next)
-    if (!mg__mqtt_send_ack(s->conn, MQTT_CMD_PUBREL, mqtt_out(l)->id, 0)) return;
+    if (!mg__mqtt_send_ack(s->conn, MQTT_CMD_PUBREL, mqtt_out(l)->id, 0)) return false;
+  return true;
 }
 
 /* The peer has forgotten: what it never had is new to it, what it had is through. */
@@ -353,10 +355,8 @@ static void mqtt_start_again(struct mg_mqtt_session *s) {
 }
 
 void mg__mqtt_session_resume(struct mg_mqtt_session *s, bool present) {
-  if (present)
-    mqtt_send_again(s);
-  else
-    mqtt_start_again(s);
+  if (!present) mqtt_start_again(s);
+  if (present && !mqtt_send_again(s)) return;
   mg__mqtt_session_pump(s);
 }
 

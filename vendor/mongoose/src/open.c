@@ -193,21 +193,6 @@ int64_t mgx_listen(struct mg_mgr *mgr, const char *url, size_t len, const struct
 
 /* ---- connecting ----------------------------------------------------------------------- */
 
-static void connected(struct mg_connection *c) {
-  c->is_connecting = false;
-  mg__conn_set_deadline(c, 0);
-  mg__emit(c, MG_EV_CONNECT);
-  if (c->proto != NULL && c->proto->on_connect != NULL && !c->is_closing) c->proto->on_connect(c);
-  if (c->is_tls) mg__tls_begin(c);
-  if (mg__conn_unsent(c) > 0) mg__conn_dirty(c);
-}
-
-static void connect_failed(struct mg_connection *c, int err) {
-  char addr[160];
-  mg__conn_error(c, "socket error: %s (%s)", strerror(-err),
-                 mg__addr_print(&c->rem, addr, sizeof(addr)));
-}
-
 static int connect_stream(struct mg_connection *c, const struct target *t) {
   const struct mg_os *os = c->mgr->os;
   int err = set_options(os, c->fd, t, false, false);
@@ -220,7 +205,7 @@ static void connect_socket(struct mg_connection *c, const struct target *t, int 
   c->fd = fd;
   err = connect_stream(c, t);
   if (err < 0 && err != -EINPROGRESS) {
-    connect_failed(c, err);
+    mg__io_failed(c, err);
     return;
   }
   c->is_connecting = err == -EINPROGRESS;
@@ -228,9 +213,9 @@ static void connect_socket(struct mg_connection *c, const struct target *t, int 
     mg__conn_set_deadline(c, mgr->os->monotonic_ms() + mgr->limits.connect_timeout_ms);
   err = mg__conn_register(c);
   if (err < 0)
-    connect_failed(c, err);
+    mg__io_failed(c, err);
   else if (!c->is_connecting)
-    connected(c);
+    mg__io_connected(c);
 }
 
 /* The events before the connect itself; false: it is not to be, or not yet. */
