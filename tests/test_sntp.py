@@ -31,6 +31,7 @@ from mongoose_py import (
 )
 
 MakeManager = Callable[..., Manager]
+Ask = Callable[..., "tuple[Manager, Recorder, Connection]"]
 
 
 @pytest.fixture
@@ -39,15 +40,25 @@ def server() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def ask(make_manager: MakeManager, server: Server) -> Ask:
+    """Return a function that asks the server: a manager, what its handler sees, a connection."""
+
+    def begin(limits: Limits | None = None) -> tuple[Manager, Recorder, Connection]:
+        seen = Recorder()
+        manager = make_manager(seen, limits=limits)
+        return manager, seen, manager.sntp_connect(server.url)
+
+    return begin
+
+
 # -- asking --------------------------------------------------------------------------------
 
 
 def test_the_first_request_is_sent_by_itself_and_its_answer_is_the_time(
-    make_manager: MakeManager, server: Server
+    ask: Ask, server: Server
 ) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+    manager, seen, conn = ask()
     assert conn.id > 0
     assert (conn.is_udp, conn.is_client, conn.sntp_result) == (True, True, None)
     assert seen.names() == ["OPEN", "RESOLVE", "CONNECT", "WRITE"]
@@ -61,12 +72,8 @@ def test_the_first_request_is_sent_by_itself_and_its_answer_is_the_time(
     assert not conn.is_closing
 
 
-def test_the_result_has_offset_and_delay_in_seconds(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+def test_the_result_has_offset_and_delay_in_seconds(ask: Ask, server: Server) -> None:
+    manager, seen, conn = ask()
     cookie = server.asked()
     received = time.time() + 1000  # a clock that is 1000 s ahead
     sent = received + 0.25  # it says it took a quarter of a second, and so it does
@@ -85,12 +92,8 @@ def test_the_result_has_offset_and_delay_in_seconds(
     assert repr(result).startswith(f"<SntpResult time_ms={result.time_ms} offset=+")
 
 
-def test_half_of_what_the_answer_took_is_added_to_its_time(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+def test_half_of_what_the_answer_took_is_added_to_its_time(ask: Ask, server: Server) -> None:
+    manager, seen, conn = ask()
     cookie = server.asked()
     end = time.monotonic() + 0.1
     pump(manager, lambda: time.monotonic() > end)
@@ -102,12 +105,8 @@ def test_half_of_what_the_answer_took_is_added_to_its_time(
     assert result.time_ms == int(IN_2024 * 1000 + result.delay * 1e3 / 2)
 
 
-def test_one_connection_serves_any_number_of_requests(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+def test_one_connection_serves_any_number_of_requests(ask: Ask, server: Server) -> None:
+    manager, seen, conn = ask()
     cookies = set()
     for day in range(5):
         cookies.add(cookie := server.asked())
@@ -120,11 +119,9 @@ def test_one_connection_serves_any_number_of_requests(
 
 
 def test_requests_at_once_are_asked_one_after_the_other_and_all_answered(
-    make_manager: MakeManager, server: Server
+    ask: Ask, server: Server
 ) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+    manager, seen, conn = ask()
     conn.sntp_request()
     conn.sntp_request()
     for done in range(3):
@@ -225,12 +222,8 @@ def test_a_server_on_ipv6_is_asked_as_well(make_manager: MakeManager) -> None:
         pump(manager, seen.saw(MG_EV_SNTP_TIME))
 
 
-def test_the_turn_of_the_era_in_2036_is_a_moment_like_any_other(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+def test_the_turn_of_the_era_in_2036_is_a_moment_like_any_other(ask: Ask, server: Server) -> None:
+    manager, seen, conn = ask()
     for done, seconds in enumerate([ERA_1 - 1, ERA_1 + 1, ERA_1 + 10**9]):
         server.tell(server.asked(), seconds)
         pump(manager, seen.saw(MG_EV_READ, done + 1))
@@ -241,12 +234,8 @@ def test_the_turn_of_the_era_in_2036_is_a_moment_like_any_other(
 # -- what is passed over -----------------------------------------------------------------------
 
 
-def test_who_does_not_know_the_request_cannot_answer_it(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    manager.sntp_connect(server.url)
+def test_who_does_not_know_the_request_cannot_answer_it(ask: Ask, server: Server) -> None:
+    manager, seen, _ = ask()
     cookie = server.asked()
     wrong = stamp(IN_2024 + 10**6)
     for bit in range(64):
@@ -260,10 +249,8 @@ def test_who_does_not_know_the_request_cannot_answer_it(
     assert seen.data(MG_EV_SNTP_TIME)[0] // 86_400_000 == IN_2024 // 86400
 
 
-def test_an_answer_counts_once(make_manager: MakeManager, server: Server) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+def test_an_answer_counts_once(ask: Ask, server: Server) -> None:
+    manager, seen, conn = ask()
     first = server.asked()
     for _ in range(3):
         server.tell(first)
@@ -278,12 +265,8 @@ def test_an_answer_counts_once(make_manager: MakeManager, server: Server) -> Non
     assert days == [0, 1]
 
 
-def test_an_answer_from_another_address_does_not_even_arrive(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+def test_an_answer_from_another_address_does_not_even_arrive(ask: Ask, server: Server) -> None:
+    manager, seen, conn = ask()
     cookie = server.asked()
     at = stamp(IN_2024 + 10**6)
     with udp_socket() as other:
@@ -297,11 +280,9 @@ def test_an_answer_from_another_address_does_not_even_arrive(
 
 @pytest.mark.parametrize("changed", [{"mode": 5}, {"mode": 3}, {"version": 2}, {"version": 5}])
 def test_broadcasts_requests_and_other_versions_are_passed_over(
-    make_manager: MakeManager, server: Server, changed: dict[str, int]
+    ask: Ask, server: Server, changed: dict[str, int]
 ) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    manager.sntp_connect(server.url)
+    manager, seen, _ = ask()
     cookie = server.asked()
     at = stamp(IN_2024 + 10**6)
     server.say(Packet(cookie, at, at, **changed))  # type: ignore[arg-type]
@@ -310,10 +291,8 @@ def test_broadcasts_requests_and_other_versions_are_passed_over(
     assert seen.data(MG_EV_SNTP_TIME)[0] // 86_400_000 == IN_2024 // 86400
 
 
-def test_a_flood_does_not_drown_the_answer(make_manager: MakeManager, server: Server) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    manager.sntp_connect(server.url)
+def test_a_flood_does_not_drown_the_answer(ask: Ask, server: Server) -> None:
+    manager, seen, _ = ask()
     cookie = server.asked()
     for number in range(2000):
         server.say(bytes(number % 1400))
@@ -352,11 +331,9 @@ CASES += [
 
 @pytest.mark.parametrize(("text", "changed"), CASES)
 def test_an_answer_of_no_use_is_an_error_that_says_why(
-    make_manager: MakeManager, server: Server, text: str, changed: dict[str, Any]
+    ask: Ask, server: Server, text: str, changed: dict[str, Any]
 ) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+    manager, seen, conn = ask()
     conn.sntp_request()
     fields = {"receive": stamp(IN_2024), "transmit": stamp(IN_2024), **changed}
     server.say(Packet(server.asked(), **fields))
@@ -368,21 +345,17 @@ def test_an_answer_of_no_use_is_an_error_that_says_why(
 
 
 def test_a_server_that_claims_more_time_than_has_passed_is_not_believed(
-    make_manager: MakeManager, server: Server
+    ask: Ask, server: Server
 ) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    manager.sntp_connect(server.url)
+    manager, seen, _ = ask()
     server.say(Packet(server.asked(), stamp(IN_2024), stamp(IN_2024 + 60)))
     pump(manager, seen.saw(MG_EV_CLOSE))
     (text,) = seen.data(MG_EV_ERROR)
     assert text.startswith("SNTP: a round-trip delay of -")
 
 
-def test_silence_is_an_error_after_the_timeout(make_manager: MakeManager, server: Server) -> None:
-    seen = Recorder()
-    manager = make_manager(seen, limits=Limits(sntp_timeout=0.05))
-    manager.sntp_connect(server.url)
+def test_silence_is_an_error_after_the_timeout(ask: Ask, server: Server) -> None:
+    manager, seen, _ = ask(Limits(sntp_timeout=0.05))
     start = time.monotonic()
     pump(manager, seen.saw(MG_EV_CLOSE), ms=1000)
     assert 0.04 < time.monotonic() - start < 0.9  # the wait was cut short
@@ -390,12 +363,8 @@ def test_silence_is_an_error_after_the_timeout(make_manager: MakeManager, server
     assert seen.data(MG_EV_ERROR) == ["SNTP: no answer for 50 ms (sntp_timeout)"]
 
 
-def test_what_is_passed_over_does_not_put_the_timeout_off(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen, limits=Limits(sntp_timeout=0.05))
-    manager.sntp_connect(server.url)
+def test_what_is_passed_over_does_not_put_the_timeout_off(ask: Ask, server: Server) -> None:
+    manager, seen, _ = ask(Limits(sntp_timeout=0.05))
     cookie = server.asked()
     end = time.monotonic() + 5
     while not seen.conns(MG_EV_CLOSE):
@@ -405,12 +374,8 @@ def test_what_is_passed_over_does_not_put_the_timeout_off(
     assert seen.data(MG_EV_ERROR) == ["SNTP: no answer for 50 ms (sntp_timeout)"]
 
 
-def test_the_timeout_of_a_later_request_begins_with_it(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen, limits=Limits(sntp_timeout=0.1))
-    conn = manager.sntp_connect(server.url)
+def test_the_timeout_of_a_later_request_begins_with_it(ask: Ask, server: Server) -> None:
+    manager, seen, conn = ask(Limits(sntp_timeout=0.1))
     server.tell(server.asked())
     end = time.monotonic() + 0.25
     pump(manager, lambda: time.monotonic() > end)
@@ -420,12 +385,8 @@ def test_the_timeout_of_a_later_request_begins_with_it(
     assert seen.names()[-2:] == ["ERROR", "CLOSE"]
 
 
-def test_without_a_timeout_an_answer_may_take_its_time(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen, limits=Limits(sntp_timeout=0))
-    manager.sntp_connect(server.url)
+def test_without_a_timeout_an_answer_may_take_its_time(ask: Ask, server: Server) -> None:
+    manager, seen, _ = ask(Limits(sntp_timeout=0))
     assert manager.next_timeout() is None
     server.tell(server.asked())
     pump(manager, seen.saw(MG_EV_SNTP_TIME))
@@ -534,12 +495,8 @@ def test_what_is_no_exception_leaves_poll_and_the_loop_goes_on(
     assert not conn.is_closing
 
 
-def test_a_paused_connection_hears_nothing_until_it_resumes(
-    make_manager: MakeManager, server: Server
-) -> None:
-    seen = Recorder()
-    manager = make_manager(seen)
-    conn = manager.sntp_connect(server.url)
+def test_a_paused_connection_hears_nothing_until_it_resumes(ask: Ask, server: Server) -> None:
+    manager, seen, conn = ask()
     conn.pause()
     server.tell(server.asked())
     turns(manager)
