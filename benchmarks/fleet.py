@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import rig
 from servers import common
 
-HERE = Path(__file__).parent
 HANDLER = "mongoose_py, `Handler`"
 ONLY_HTTP = "mongoose_py, function, `events=`"
 EVERY_EVENT = "mongoose_py, function, every event"
@@ -83,13 +83,6 @@ def canned_answer(app: str) -> bytes:
     return head.encode() + body
 
 
-def free_port() -> int:
-    """Return a port that nobody listened at a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @contextmanager
 def pinned(cpu: int) -> Iterator[None]:
     """Run on *cpu* alone for a while; so do the processes started meanwhile, for ever."""
@@ -108,14 +101,14 @@ def running(server: Server, app: str, cpu: int) -> Iterator[Running]:
     Raises:
         RuntimeError: If it ends early, or its answer is not what was asked for.
     """
-    port = free_port()
+    port = rig.free_port()
     with tempfile.TemporaryFile() as answer:
         if server.canned:
             answer.write(canned_answer(app))
             answer.seek(0)
         with pinned(cpu):
             process = subprocess.Popen(
-                server.arguments(app, port), stdin=answer, stdout=subprocess.PIPE, cwd=HERE
+                server.arguments(app, port), stdin=answer, stdout=subprocess.PIPE, cwd=rig.HERE
             )
     try:
         wait_until_ready(server, process)
@@ -223,7 +216,7 @@ def can_import(python: str, module: str) -> bool:
     """Say whether the interpreter *python* finds *module*, installed or on its path."""
     command = [python, "-c", f"import {module}"]
     # Not from here: the folder of the sources is no installed package.
-    done = subprocess.run(command, stderr=subprocess.DEVNULL, cwd=HERE, check=False)
+    done = subprocess.run(command, stderr=subprocess.DEVNULL, cwd=rig.HERE, check=False)
     return done.returncode == 0
 
 
@@ -235,7 +228,7 @@ def program(name: str, *args: str, python: str = sys.executable) -> tuple[str, .
 def build_limit(directory: Path) -> Server:
     """Compile limit_epoll.c into *directory*."""
     binary = directory / "limit_epoll"
-    source = HERE / "limit_epoll.c"
+    source = rig.HERE / "limit_epoll.c"
     command = [os.environ.get("CC", "cc"), "-std=c11", "-O2", "-o", str(binary), str(source)]
     subprocess.run(command, check=True)
     return Server(LIMIT, (str(binary),), canned=True)
@@ -270,7 +263,7 @@ def pypy_with_package(pypy: str, directory: Path) -> tuple[str | None, str]:
     python = str(environment / "bin" / "python")
     steps = (
         [found, "-m", "venv", str(environment)],
-        [python, "-m", "pip", "install", "-q", str(HERE.parent)],
+        [python, "-m", "pip", "install", "-q", str(rig.HERE.parent)],
     )
     for step in steps:
         done = subprocess.run(step, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)

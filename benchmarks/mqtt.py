@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import procfs
-import report
+import rig
 
 from mongoose_py import Connection, Handler, Manager, MqttMessage
 
-HERE = Path(__file__).resolve().parent
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
 PAYLOAD = b"x" * 64
 BROKERS = ("mqtt_broker.py", "mosquitto")
@@ -51,17 +50,10 @@ TARGETS = {  # (what, one, another): at most
 }
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextmanager
 def broker(name: str, cpu: int) -> Iterator[tuple[int, int]]:
     """Start a broker; give its port and process number."""
-    port = free_port()
+    port = rig.free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "mosquitto.conf"
         config.write_text(
@@ -71,7 +63,12 @@ def broker(name: str, cpu: int) -> Iterator[tuple[int, int]]:
         if name == "mosquitto":
             command = [str(MOSQUITTO), "-c", str(config)]
         else:
-            command = [sys.executable, str(HERE.parent / "examples" / name), "--port", str(port)]
+            command = [
+                sys.executable,
+                str(rig.HERE.parent / "examples" / name),
+                "--port",
+                str(port),
+            ]
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
@@ -200,19 +197,11 @@ def published(name: str, port: int, qos: int) -> float:
 # -- the report -------------------------------------------------------------
 
 
-def as_text(measured: dict[tuple[str, str], list[float]], args: argparse.Namespace) -> str:
-    """Return the tables."""
+def hand_in(times: rig.Times, args: argparse.Namespace) -> None:
     verdicts = [
-        report.Verdict(
-            f"{what}: {one} / {other}",
-            report.ratio(measured[what, one], measured[what, other]),
-            round(target, 2),
-        )
+        times.verdict(f"{what}: {one} / {other}", what, one, other, round(target, 2))
         for (what, one, other), target in TARGETS.items()
-        if (what, one) in measured
-    ]
-    rows = [
-        [what, name, report.Spread.of(times).text()] for (what, name), times in measured.items()
+        if times.has(what, one, other)
     ]
     note = (
         "- CPU time per message, median (lowest to highest) of "
@@ -221,16 +210,12 @@ def as_text(measured: dict[tuple[str, str], list[float]], args: argparse.Namespa
         "per delivered message. Clients: their own CPU, publishing to mosquitto as fast as "
         "they can."
     )
-    header = ["what", "program", "µs"]
-    return "\n\n".join([report.verdicts_table(verdicts), report.table(header, rows), note])
+    rig.hand_in(args, "mqtt", verdicts, ["what", "program", "µs"], times.table(), note)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1)
+    parser = rig.options(__doc__)
     parser.add_argument("--only", choices=["broker", "client"])
-    parser.add_argument("--write", action="store_true", help="put the result into README.md")
     parser.add_argument("--publish", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.publish:
@@ -239,24 +224,18 @@ def main() -> int:
         return 0
     if MOSQUITTO is None:
         return print("mosquitto is not installed") or 1
-    cpus = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpus[-1]})
-    measured: dict[tuple[str, str], list[float]] = {}
+    cpu, other_cpu = rig.two_cpus()
+    times = rig.Times()
     for _ in range(args.rounds):
         for what, load in LOADS.items() if args.only != "client" else ():
             for name in BROKERS:
-                with broker(name, cpus[0]) as (port, pid):
-                    cost = pass_on(port, pid, load, args.seconds)
-                measured.setdefault((what, name), []).append(cost)
+                with broker(name, cpu) as (port, pid):
+                    times.add(what, name, pass_on(port, pid, load, args.seconds))
         for qos in COUNTS if args.only != "broker" else ():
             for name in CLIENTS:
-                with broker("mosquitto", cpus[-1]) as (port, _):
-                    cost = publish(name, port, qos, cpus[0])
-                measured.setdefault((f"publish QoS {qos}", name), []).append(cost)
-    text = as_text(measured, args)
-    print(text)
-    if args.write:
-        report.write_between_markers(HERE / "README.md", text, "mqtt")
+                with broker("mosquitto", other_cpu) as (port, _):
+                    times.add(f"publish QoS {qos}", name, publish(name, port, qos, cpu))
+    hand_in(times, args)
     return 0
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 import fleet
 import procfs
 import report
+import rig
 import studies
 import wrk
 
@@ -51,8 +52,7 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return 2
     descriptors = raise_descriptor_limit(studies.CROWDS[-1] + SPARE_DESCRIPTORS)
-    server_cpu, client_cpu = two_cpus()
-    os.sched_setaffinity(0, {client_cpu})  # wrk and what is done here; servers are moved
+    server_cpu, _ = rig.two_cpus()  # wrk and what is done here have the other one
     started, load = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as directory:
         servers, absent = find_servers(Path(directory), args.pypy, server_cpu)
@@ -75,7 +75,7 @@ def main() -> int:
     text = full_report(sections, facts, absent)
     print(text)
     if args.write:
-        report.write_between_markers(fleet.HERE / "README.md", text)
+        report.write_between_markers(rig.HERE / "README.md", text)
     return 0
 
 
@@ -124,12 +124,6 @@ def raise_descriptor_limit(wanted: int) -> int:
         except (ValueError, OSError):
             continue
     return soft
-
-
-def two_cpus() -> tuple[int, int]:
-    """Return a CPU for the servers and one for the load: the same when there is one only."""
-    cpus = sorted(os.sched_getaffinity(0))
-    return cpus[0], cpus[-1]
 
 
 def find_servers(directory: Path, pypy: str, cpu: int) -> tuple[list[fleet.Server], list[str]]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import fleet
 import procfs
+import rig
 import wrk
 from crowd import Crowd
 from fleet import (
@@ -276,7 +277,7 @@ def timers(bench: Bench) -> Section:
     for module in ("mongoose_py", "cymongoose"):
         if not fleet.can_import(sys.executable, module):
             continue
-        command = [sys.executable, str(fleet.HERE / "timers.py"), "--module", module]
+        command = [sys.executable, str(rig.HERE / "timers.py"), "--module", module]
         with fleet.pinned(bench.server_cpu):
             text = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
         result = {key: value / 1000 for key, value in json.loads(text).items()}

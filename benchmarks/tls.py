@@ -26,9 +26,9 @@ from pathlib import Path
 
 import procfs
 import report
+import rig
 import wrk
 
-HERE = Path(__file__).resolve().parent
 SERVERS = ("mongoose_py", "nginx", "cymongoose")
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 BIG = 16  # MiB
@@ -64,12 +64,6 @@ http {{
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def make_files(folder: Path) -> None:
     (folder / "big.bin").write_bytes(os.urandom(1 << 20) * BIG)
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
@@ -81,13 +75,19 @@ def make_files(folder: Path) -> None:
 @contextmanager
 def running(name: str, folder: Path, cpu: int) -> Iterator[tuple[int, int]]:
     """Start a server; give its port and process number."""
-    port = free_port()
+    port = rig.free_port()
     if name == "nginx":
         conf = folder / "nginx.conf"
         conf.write_text(NGINX_CONF.format(folder=folder, port=port))
         command = [str(NGINX), "-p", str(folder), "-c", str(conf), "-e", "stderr"]
     else:
-        command = [sys.executable, str(HERE / "servers" / "https.py"), name, str(port), str(folder)]
+        command = [
+            sys.executable,
+            str(rig.HERE / "servers" / "https.py"),
+            name,
+            str(port),
+            str(folder),
+        ]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         os.sched_setaffinity(process.pid, {cpu})
         try:
@@ -164,59 +164,39 @@ def measure(name: str, folder: Path, cpu: int, seconds: float) -> Iterator[tuple
         yield BULK, cost(BIG * wrk.run(f"{url}/big.bin", seconds, connections=2), before)
 
 
-def as_text(measured: dict[tuple[str, str], list[float]], args: argparse.Namespace) -> str:
-    """Return the tables."""
-
-    def cell(column: str, name: str) -> str:
-        values = measured.get((column, name))
-        return report.Spread.of(values).text(1) if values else "-"
-
-    rows = [[name, *(cell(column, name) for column in COLUMNS)] for name in args.servers]
+def hand_in(times: rig.Times, args: argparse.Namespace) -> None:
+    ours = SERVERS[0]
+    rows = [[name, *(times.cell(what, name, 1) for what in COLUMNS)] for name in args.servers]
     verdicts = [
-        report.Verdict(
-            f"{column.partition(',')[0]}: mongoose_py / {other}",
-            report.ratio(measured[column, "mongoose_py"], measured[column, other]),
-            target,
-        )
-        for column, other, target in TARGETS
-        if (column, other) in measured and (column, "mongoose_py") in measured
+        times.verdict(f"{what.partition(',')[0]}: {ours} / {other}", what, ours, other, target)
+        for what, other, target in TARGETS
+        if times.has(what, ours, other)
     ]
-    if (RESUMED, "mongoose_py") in measured:
-        own = measured[RESUMED, "mongoose_py"], measured[FULL_12, "mongoose_py"]
-        verdicts.append(report.Verdict("resumed / full handshake 1.2", report.ratio(*own), 0.5))
-        spread = report.Spread.of(measured[MEMORY, "mongoose_py"])
+    if times.has(RESUMED, ours):
+        value = report.ratio(times.of(RESUMED, ours), times.of(FULL_12, ours))
+        verdicts.append(report.Verdict("resumed / full handshake 1.2", value, 0.5))
+        spread = report.Spread.of(times.of(MEMORY, ours))
         verdicts.append(report.Verdict("idle connection", spread, 40, " KiB", 1))
     note = (
         f"- Server CPU: median (lowest to highest) of {args.rounds} rounds of {args.seconds:g} s; "
         f"key P-256; requests on 32 connections kept alive; a file of {BIG} MiB on 2. Memory: "
         f"resident, by {IDLE} connections that wait after an answer."
     )
-    return "\n\n".join(
-        [report.verdicts_table(verdicts), report.table(["server", *COLUMNS], rows), note]
-    )
+    rig.hand_in(args, "tls", verdicts, ["server", *COLUMNS], rows, note)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1)
-    parser.add_argument("--write", action="store_true", help="put the result into README.md")
-    parser.add_argument("--servers", nargs="+", default=SERVERS, choices=SERVERS)
-    args = parser.parse_args()
-    cpus = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpus[-1]})
-    measured: dict[tuple[str, str], list[float]] = {}
+    args = rig.options(__doc__, SERVERS).parse_args()
+    cpu, _ = rig.two_cpus()
+    times = rig.Times()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_files(folder)
         for _ in range(args.rounds):
             for server in args.servers:
-                for column, value in measure(server, folder, cpus[0], args.seconds):
-                    measured.setdefault((column, server), []).append(value)
-    text = as_text(measured, args)
-    print(text)
-    if args.write:
-        report.write_between_markers(HERE / "README.md", text, "tls")
+                for what, value in measure(server, folder, cpu, args.seconds):
+                    times.add(what, server, value)
+    hand_in(times, args)
     return 0
 
 

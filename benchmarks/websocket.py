@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,9 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import procfs
-import report
+import rig
 
-HERE = Path(__file__).resolve().parent
 SERVERS = ("mongoose_handler", "mongoose_callable", "cymongoose", "picows", "websockets")
 NAMES = {name: name for name in SERVERS} | {
     "mongoose_handler": "mongoose_py, `Handler`",
@@ -38,18 +36,11 @@ TARGETS = (
 )
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running(name: str, cpu: int) -> Iterator[tuple[int, int]]:
     """Start an echo server; give its port and process number."""
-    port = free_port()
-    command = [sys.executable, str(HERE / "servers" / "ws_echo.py"), name, str(port)]
+    port = rig.free_port()
+    command = [sys.executable, str(rig.HERE / "servers" / "ws_echo.py"), name, str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         if process.stdout.readline().strip() != b"ready":
@@ -59,60 +50,43 @@ def running(name: str, cpu: int) -> Iterator[tuple[int, int]]:
         process.kill()
 
 
-def as_text(measured: dict[tuple[str, str], list[float]], args: argparse.Namespace) -> str:
-    """Return the tables."""
-    rows = [
-        [NAMES[name], *(report.Spread.of(measured[what, name]).text() for what in LOADS)]
-        for name in args.servers
-    ]
+def hand_in(times: rig.Times, args: argparse.Namespace) -> None:
+    rows = [[NAMES[name], *(times.cell(what, name) for what in LOADS)] for name in args.servers]
     verdicts = [
-        report.Verdict(
-            f"{what}: {NAMES[ours]} / {other}",
-            report.ratio(measured[what, ours], measured[what, other]),
-            target,
-        )
+        times.verdict(f"{what}: {NAMES[ours]} / {other}", what, ours, other, target)
         for what, ours, other, target in TARGETS
-        if (what, ours) in measured and (what, other) in measured
+        if times.has(what, ours, other)
     ]
     note = (
         f"- Server CPU per echoed message, µs: median (lowest to highest) of {args.rounds} rounds "
         f"of {args.seconds:g} s; 32 connections; text frames, echoed as bytes. picows and "
         "websockets run on uvloop."
     )
-    return "\n\n".join(
-        [report.verdicts_table(verdicts), report.table(["server", *LOADS], rows), note]
-    )
+    rig.hand_in(args, "websocket", verdicts, ["server", *LOADS], rows, note)
+
+
+def cost(load: str, name: str, cpu: int, *numbers: float) -> float:
+    """Return a server's CPU per echoed message, in microseconds."""
+    with running(name, cpu) as (port, pid):
+        before = procfs.cpu_ns(pid)
+        command = [load, str(port), *map(str, numbers)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        return (procfs.cpu_ns(pid) - before) / int(done.stdout) / 1000
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1)
-    parser.add_argument("--write", action="store_true", help="put the result into README.md")
-    parser.add_argument("--servers", nargs="+", default=SERVERS, choices=SERVERS)
-    args = parser.parse_args()
-    cpus = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpus[-1]})
-    measured: dict[tuple[str, str], list[float]] = {}
+    args = rig.options(__doc__, SERVERS).parse_args()
+    cpu, _ = rig.two_cpus()
+    times = rig.Times()
     with tempfile.TemporaryDirectory() as folder:
         load = str(Path(folder) / "ws_load")
         compiler = os.environ.get("CC", "cc")
-        subprocess.run([compiler, "-O2", "-o", load, str(HERE / "ws_load.c")], check=True)
+        subprocess.run([compiler, "-O2", "-o", load, str(rig.HERE / "ws_load.c")], check=True)
         for _ in range(args.rounds):
-            for what, (connections, in_flight, size) in LOADS.items():
+            for what, numbers in LOADS.items():
                 for name in args.servers:
-                    with running(name, cpus[0]) as (port, pid):
-                        numbers = map(str, (port, connections, in_flight, size))
-                        before = procfs.cpu_ns(pid)
-                        done = subprocess.run(
-                            [load, *numbers, str(args.seconds)], stdout=subprocess.PIPE, check=True
-                        )
-                        spent = procfs.cpu_ns(pid) - before
-                    measured.setdefault((what, name), []).append(spent / int(done.stdout) / 1000)
-    text = as_text(measured, args)
-    print(text)
-    if args.write:
-        report.write_between_markers(HERE / "README.md", text, "websocket")
+                    times.add(what, name, cost(load, name, cpu, *numbers, args.seconds))
+    hand_in(times, args)
     return 0
 
 
