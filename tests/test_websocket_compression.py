@@ -138,6 +138,11 @@ def test_a_window_that_is_not_kept_starts_anew_with_each_message(make_manager: M
         (encode(Frame(BINARY, b"\x03\x00" * 20, rsv=4, mask=b"abcd")), 1007),
         (encode(Frame(CONTINUE, b"", rsv=4, mask=b"abcd")), 1002),
         (encode(Frame(PING, b"", rsv=4, mask=b"abcd")), 1002),
+        (
+            encode(Frame(TEXT, b"a", fin=False, rsv=4, mask=b"abcd"))
+            + encode(Frame(CONTINUE, b"b", rsv=4, mask=b"abcd")),  # RSV1 is of first frames
+            1002,
+        ),
     ],
 )
 def test_bombs_and_garbage_are_refused(make_manager: Make, wire: bytes, code: int) -> None:

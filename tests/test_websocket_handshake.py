@@ -147,6 +147,20 @@ def test_an_upgrade_is_possible_when_the_head_is_there(make_manager: Make) -> No
         assert peer.frame() == Frame(TEXT, b"a")
 
 
+def test_a_body_that_is_still_to_come_is_not_taken_for_frames(make_manager: Make) -> None:
+    answers = []
+
+    def handle(conn: Connection, ev: int, data: Any) -> None:
+        if ev == MG_EV_HTTP_HDRS:
+            answers.append(conn.ws_upgrade(data))
+
+    manager = make_manager(handle)
+    with Peer(manager, dial(manager.listen("http://127.0.0.1:0"))) as peer:
+        peer.send(handshake("Content-Length: 7"), text("a"))
+        assert peer.head().startswith("HTTP/1.1 400 ")
+    assert answers == [False]
+
+
 def test_upgrading_twice_late_or_with_anything_else_is_refused(make_manager: Make) -> None:
     kept: list[tuple[Connection, HttpMessage]] = []
 

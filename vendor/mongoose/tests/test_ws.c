@@ -637,6 +637,14 @@ static void test_a_server_that_masks_is_told_1002(void) {
   world_end();
 }
 
+static void test_a_client_takes_nothing_behind_a_close_frame(void) {
+  begin_client(SWITCHED "\x81\x01" "a" "\x88\x02\x03\xe8" "\x81\x01" "x", "", false);
+  CHECK(world_until("2:WS_CTL"));
+  for (int i = 0; i < 5; i++) mg_mgr_poll(world.mgr, 1);
+  CHECK(strstr(world.log, "2:WS_MSG(a)") != NULL && strstr(world.log, "2:WS_MSG(x)") == NULL);
+  world_end();
+}
+
 /* ---- broadcast, shortage ---------------------------------------------------------------- */
 
 static void test_a_broadcast_reaches_those_who_can_take_it(void) {
@@ -718,6 +726,7 @@ int main(void) {
   RUN(test_an_answer_that_is_no_handshake_is_an_error_that_says_why);
   RUN(test_a_subprotocol_that_was_offered_is_accepted);
   RUN(test_a_server_that_masks_is_told_1002);
+  RUN(test_a_client_takes_nothing_behind_a_close_frame);
   RUN(test_a_broadcast_reaches_those_who_can_take_it);
   RUN(test_any_failing_allocation_is_survived);
   return 0;
