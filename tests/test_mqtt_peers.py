@@ -352,6 +352,7 @@ def test_paho_gets_its_properties_back(make_manager: Callable[..., Manager]) -> 
     assert (got.UserProperty, got.MessageExpiryInterval) == ([("k", "v")], 30)
 
 
+@pytest.mark.parametrize("poller", ["epoll"], indirect=True)
 def test_paho_pings_our_server_and_stays(make_manager: Callable[..., Manager]) -> None:
     with echo(make_manager()) as port:
         one = Paho(port, 4)

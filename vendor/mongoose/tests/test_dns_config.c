@@ -309,6 +309,24 @@ static void test_the_longest_unused_answer_goes_first(void) {
   CHECK(cache.count == 0 && !kept(&cache, "c", 1));
 }
 
+/* Names that collide are rare; an entry that says it is of another one is as good. */
+static void test_an_answer_is_given_to_its_own_name_and_type_only(void) {
+  struct mg_dns_name a = name_of("a");
+  struct mg_dns_answer answer;
+  struct mg_dns_cache cache;
+  struct dns_cached *e;
+  mg__dns_cache_init(&cache);
+  keep(&cache, "a", MG_DNS_OK, 9, 0, 9);
+  e = mg__idmap_get(&cache.by_key, mg__dns_hash(a.wire, a.len, MG_DNS_A));
+  CHECK(e != NULL && kept(&cache, "a", 1));
+  cached_name(e)[1] = 'b';
+  CHECK(!mg__dns_cache_get(&cache, &a, MG_DNS_A, 1, &answer));
+  cached_name(e)[1] = 'a';
+  e->type = MG_DNS_AAAA;
+  CHECK(!mg__dns_cache_get(&cache, &a, MG_DNS_A, 1, &answer));
+  mg__dns_cache_clear(&cache);
+}
+
 static void test_without_memory_an_answer_is_not_kept_and_others_are(void) {
   struct mg_dns_cache cache;
   mg__dns_cache_init(&cache);
@@ -348,6 +366,7 @@ int main(void) {
   RUN(test_a_file_is_read_again_when_it_has_changed);
   RUN(test_answers_hold_for_their_time_and_an_hour_at_most);
   RUN(test_the_longest_unused_answer_goes_first);
+  RUN(test_an_answer_is_given_to_its_own_name_and_type_only);
   RUN(test_without_memory_an_answer_is_not_kept_and_others_are);
   RUN(test_loopback_names_are_told_apart);
   return 0;

@@ -66,6 +66,25 @@ static void test_what_was_not_acknowledged_is_sent_again_in_order_with_dup(void)
   world_end();
 }
 
+static void test_only_the_acknowledgement_that_is_due_ends_a_message(void) {
+  begin(4, NULL);
+  open_with("20 02 00 00");
+  CHECK(later("a", "1", 2) == 1 && later("a", "2", 4) == 2);
+  CHECK(hears("32 06 00 01 61 00 01 31 34 06 00 01 61 00 02 32"));
+  says("70 02 00 01 70 02 00 02 40 02 00 02"); /* PUBCOMP and PUBACK of what was only sent */
+  turns(5);
+  CHECK(info().pending == 2);
+  says("50 02 00 02");
+  CHECK(hears("62 02 00 02"));
+  says("40 02 00 02");
+  turns(5);
+  CHECK(info().pending == 2);
+  says("40 02 00 01 70 02 00 02");
+  turns(5);
+  CHECK(info().pending == 0);
+  world_end();
+}
+
 static void test_a_server_that_has_forgotten_gets_new_messages(void) {
   int64_t c;
   begin(4, NULL);
@@ -482,6 +501,7 @@ static void test_qos_2_is_exactly_once_and_in_order_both_ways_whatever_is_cut(vo
 
 int main(void) {
   RUN(test_what_was_not_acknowledged_is_sent_again_in_order_with_dup);
+  RUN(test_only_the_acknowledgement_that_is_due_ends_a_message);
   RUN(test_a_server_that_has_forgotten_gets_new_messages);
   RUN(test_a_message_of_qos_2_is_delivered_once_across_connections);
   RUN(test_messages_wait_for_a_connection_and_for_the_receive_maximum);
