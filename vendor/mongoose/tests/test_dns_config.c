@@ -1,5 +1,5 @@
 /* resolv.conf(5), hosts(5), and the cache of answers. */
-#include "../src/dns.h"
+#include "../mongoose.c"
 
 #include "check.h"
 
