@@ -1,5 +1,5 @@
-/* http.h: what http.c (reading) and http_answer.c (writing) share about a
- * connection that speaks HTTP. */
+/* http.h: what http.c (reading), http_answer.c (writing) and http_sent.c (what
+ * handlers write) share about a connection that speaks HTTP. */
 #ifndef MG_HTTP_H
 #define MG_HTTP_H
 
@@ -59,8 +59,12 @@ static inline struct mg_http *mg__http(const struct mg_connection *c) { return c
 /* http.c: is the body of the message being read in the buffer, as far as lengths tell? */
 bool mg__http_body_has_arrived(const struct mg_connection *c);
 
-/* http_answer.c */
+/* http_sent.c */
 int mg__http_on_send(struct mg_connection *c, const char *data, size_t len);
+
+/* http_answer.c */
+/* The pending answer is whole: the connection drains, or the next request is read. */
+void mg__http_answer_done(struct mg_connection *c, struct mg_http *h);
 void mg__http_on_sent(struct mg_connection *c);
 /* Answer with an error and close. Does nothing but close when an answer has begun. */
 void mg__http_refuse(struct mg_connection *c, int status);

@@ -1,14 +1,15 @@
-/* http_answer.c: writing HTTP/1.1: answers of a server, requests of a client.
+/* http_answer.c: writing HTTP/1.1: the answers of a server.
  *
  * The one idea: every byte a handler sends on a server connection belongs to
  * the answer to one request, and how far that answer is (struct mg_http,
  * `answer`) decides what may follow and when the next request is read. Whether
- * the library wrote the head or the handler did by hand makes no difference. */
+ * the library wrote the head or the handler did by hand (http_sent.c) makes no
+ * difference. */
 #include "http.h"
 
 /* ---- the end of an answer ------------------------------------------------------ */
 
-static void answer_done(struct mg_connection *c, struct mg_http *h) {
+void mg__http_answer_done(struct mg_connection *c, struct mg_http *h) {
   h->answer = MG_ANSWER_NONE;
   if (c->is_client) return; /* a request is whole, not an answer */
   if (!h->keep_alive)
@@ -20,7 +21,7 @@ static void answer_done(struct mg_connection *c, struct mg_http *h) {
 void mg__http_on_sent(struct mg_connection *c) {
   struct mg_http *h = mg__http(c);
   if (h->answer == MG_ANSWER_QUEUED)
-    answer_done(c, h);
+    mg__http_answer_done(c, h);
   else if (h->answer == MG_ANSWER_NONE && !c->is_client && (c->recv.len > 0 || c->is_eof))
     mg__conn_todo(c); /* unsent answers held it back */
 }
@@ -180,8 +181,6 @@ static void put_lines(struct writer *w, const char *headers, size_t len, struct 
   put(w, headers, (size_t) (end - headers));
 }
 
-enum { MG_HAND_WRITTEN_HEAD = 65536 }; /* longer than this it is taken for something else */
-
 enum { HEAD_ROOM = 256 }; /* status line, Date, Connection, framing, a chunk's frame */
 
 static void put_common(struct writer *w, struct mg_connection *c, const struct head_facts *f,
@@ -280,7 +279,7 @@ static void answer_begun(struct mg_connection *c, struct mg_http *h, int status,
     h->is_stream = is_stream;
     mg__chunked_init(&h->answer_chunked);
   } else {
-    answer_done(c, h);
+    mg__http_answer_done(c, h);
   }
 }
 
@@ -374,7 +373,7 @@ static int queue_counted(struct mg_connection *c, struct mg_http *h, const char 
   err = mg__conn_queue(c, data, len);
   if (err != MGX_OK) return err;
   h->answer_left -= len;
-  if (h->answer_left == 0) answer_done(c, h);
+  if (h->answer_left == 0) mg__http_answer_done(c, h);
   return MGX_OK;
 }
 
@@ -385,11 +384,11 @@ static int chunk_http(struct mg_connection *c, const char *data, size_t len) {
     case MG_ANSWER_CHUNKED:
       if (h->answer_chunked.state != 0) return MGX_ESTATE; /* inside a hand-written chunk */
       if (!h->to_head) err = queue_chunk(c, data, len);
-      if (err == MGX_OK && len == 0) answer_done(c, h);
+      if (err == MGX_OK && len == 0) mg__http_answer_done(c, h);
       return err;
     case MG_ANSWER_TO_END:
       if (!h->to_head) err = mg__conn_queue(c, data, len);
-      if (err == MGX_OK && len == 0) answer_done(c, h); /* which drains: it can't be kept alive */
+      if (err == MGX_OK && len == 0) mg__http_answer_done(c, h); /* drains: can't be kept alive */
       return err;
     case MG_ANSWER_LENGTH: return queue_counted(c, h, data, len);
     default: return MGX_EANSWERED;
@@ -436,246 +435,6 @@ int mg__http_answer(struct mg_connection *c, int status, const char *head, size_
   written(c, &w);
   h->answer = MG_ANSWER_QUEUED;
   return MGX_OK;
-}
-
-/* ---- bytes sent by hand: server --------------------------------------------------------- */
-
-/* The bytes behind a hand-written head, or the next piece of its body. */
-static int sent_body(struct mg_connection *c, struct mg_http *h, const char *data, size_t len) {
-  struct mg_chunked d = h->answer_chunked;
-  switch (h->answer) {
-    case MG_ANSWER_LENGTH:
-      if (len > h->answer_left) return MGX_ELENGTH;
-      h->answer_left -= len;
-      if (h->answer_left == 0) answer_done(c, h);
-      return MGX_OK;
-    case MG_ANSWER_CHUNKED:
-      while (len > 0) {
-        size_t used;
-        struct mg_str piece;
-        int what = mg__chunked_feed(&d, &c->mgr->limits, data, len, &used, &piece);
-        if (what < 0 || (what == MG_CHUNK_END && used < len)) return MGX_ELENGTH;
-        data += used;
-        len -= used;
-        if (what == MG_CHUNK_END) {
-          answer_done(c, h);
-          return MGX_OK;
-        }
-      }
-      h->answer_chunked = d;
-      return MGX_OK;
-    case MG_ANSWER_TO_END: return MGX_OK;
-    default: return len == 0 ? MGX_OK : MGX_EANSWERED;
-  }
-}
-
-static void answer_framed(struct mg_connection *c, struct mg_http *h,
-                          const struct mg_http_framing *f) {
-  h->keep_alive = h->keep_alive && f->keep_alive;
-  mg__chunked_init(&h->answer_chunked);
-  if (f->kind == MG_BODY_TO_END) {
-    h->answer = MG_ANSWER_TO_END;
-  } else if (f->kind == MG_BODY_CHUNKED) {
-    h->answer = MG_ANSWER_CHUNKED;
-  } else if (f->kind == MG_BODY_LENGTH && f->length > 0) {
-    h->answer = MG_ANSWER_LENGTH;
-    h->answer_left = f->length;
-  } else {
-    answer_done(c, h);
-  }
-}
-
-static bool is_tunnel(const struct mg_http *h, int status) {
-  return status == 101 || (h->to_connect && status / 100 == 2);
-}
-
-/* Look at the hand-written head in io: its length, 0 when it is not whole, or
- * -1 when it is no head of an answer. */
-static int look_at_answer(const struct mg_http *h, const struct mg_iobuf *io,
-                          struct mg_http_framing *f) {
-  static const struct mgx_limits unlimited;
-  struct mg_http_header headers[128];
-  struct mg_http_message msg;
-  int n = mg__http_parse(io->buf, io->len, &unlimited, &msg, headers, 128);
-  if (n == 0) return 0;
-  if (n < 0 || msg.method.len < 5 || memcmp(msg.method.buf, "HTTP/", 5) != 0) return -1;
-  return mg__http_framing_response(&msg, h->to_head, h->to_connect, f) < 0 ? -1 : n;
-}
-
-static bool fits_framing(const struct mg_http_framing *f, size_t rest) {
-  if (f->kind == MG_BODY_NONE) return rest == 0;
-  return f->kind != MG_BODY_LENGTH || rest <= f->length;
-}
-
-/* A hand-written head counts when it parses; what is not HTTP at all goes out
- * as it is and ends with the connection. */
-static int sent_head(struct mg_connection *c, struct mg_http *h, const char *data, size_t len) {
-  struct mg_iobuf *io = &h->answer_head;
-  struct mg_http_framing f;
-  size_t before = io->len;
-  int n, err = MGX_OK;
-  if (!mg__iobuf_add(&c->mgr->pool, io, data, len)) return MGX_ENOMEM;
-  while ((n = look_at_answer(h, io, &f)) > 0 && f.status < 200 && !is_tunnel(h, f.status)) {
-    mg__iobuf_del(io, (size_t) n); /* an interim answer: the real one follows */
-    before = before > (size_t) n ? before - (size_t) n : 0;
-  }
-  if (n == 0 && io->len <= MG_HAND_WRITTEN_HEAD) {
-    h->answer = io->len > 0 ? MG_ANSWER_HEAD : MG_ANSWER_AWAITED;
-  } else if (n <= 0) {
-    h->answer = MG_ANSWER_TO_END;
-    h->keep_alive = false;
-  } else if (is_tunnel(h, f.status)) {
-    mg__conn_detach(c); /* frees h */
-    return MGX_OK;
-  } else if (!fits_framing(&f, io->len - (size_t) n)) {
-    err = MGX_ELENGTH;
-  } else {
-    answer_framed(c, h, &f);
-    if (io->len > (size_t) n) err = sent_body(c, h, io->buf + n, io->len - (size_t) n);
-    if (err != MGX_OK) h->answer = before > 0 ? MG_ANSWER_HEAD : MG_ANSWER_AWAITED;
-  }
-  if (err != MGX_OK)
-    io->len = before; /* nothing is sent: as if never asked */
-  else if (h->answer != MG_ANSWER_HEAD)
-    mg__iobuf_free(&c->mgr->pool, io);
-  mg__iobuf_settle(&c->mgr->pool, io);
-  return err;
-}
-
-/* ---- bytes sent by hand: client ---------------------------------------------------------- */
-
-/* On a client `answer` says how far the request is that is being sent: in its
- * head, or in a body that the head announced. */
-
-/* A request has begun: its method says how the response is framed. */
-static int request_begun(struct mg_http *h, struct mg_str method) {
-  uint64_t bit;
-  if (h->under_way >= MG_HTTP_MAX_PIPELINED) return MGX_ELIMIT;
-  bit = (uint64_t) 1 << h->under_way++;
-  if (method.len == 4 && memcmp(method.buf, "HEAD", 4) == 0) h->heads |= bit;
-  if (method.len == 7 && memcmp(method.buf, "CONNECT", 7) == 0) h->connects |= bit;
-  return MGX_OK;
-}
-
-/* What does not parse goes out as it is; the peer may still take it for a request. */
-static int follow_unknown(struct mg_http *h, const char *data, size_t len, size_t *used) {
-  const char *blank = memchr(data, ' ', len < 32 ? len : 32);
-  *used = len;
-  if (blank == NULL || blank == data) return MGX_OK;
-  for (const char *p = data; p < blank; p++)
-    if (*p < 'A' || *p > 'Z') return MGX_OK;
-  return request_begun(h, (struct mg_str){data, (size_t) (blank - data)});
-}
-
-/* *used: its length, or 0 when the head is not whole. */
-static int follow_head(struct mg_http *h, const char *data, size_t len, size_t *used) {
-  static const struct mgx_limits unlimited;
-  struct mg_http_header headers[128];
-  struct mg_http_message msg;
-  struct mg_http_framing f;
-  int n = mg__http_parse(data, len, &unlimited, &msg, headers, 128);
-  h->answer = MG_ANSWER_NONE;
-  *used = 0;
-  if (n == 0 && len <= MG_HAND_WRITTEN_HEAD) {
-    h->answer = MG_ANSWER_HEAD;
-    return MGX_OK;
-  }
-  if (n <= 0 || mg__http_framing_request(&msg, &f) < 0) return follow_unknown(h, data, len, used);
-  *used = (size_t) n;
-  if (f.kind == MG_BODY_CHUNKED) {
-    h->answer = MG_ANSWER_CHUNKED;
-    mg__chunked_init(&h->answer_chunked);
-  } else if (f.kind == MG_BODY_LENGTH && f.length > 0) {
-    h->answer = MG_ANSWER_LENGTH;
-    h->answer_left = f.length;
-  }
-  return request_begun(h, msg.method);
-}
-
-static size_t follow_body(struct mg_connection *c, struct mg_http *h, const char *data,
-                          size_t len) {
-  struct mg_str piece;
-  size_t used;
-  int what;
-  if (h->answer == MG_ANSWER_LENGTH) {
-    used = len < h->answer_left ? len : (size_t) h->answer_left;
-    h->answer_left -= used;
-    if (h->answer_left == 0) h->answer = MG_ANSWER_NONE;
-    return used;
-  }
-  what = mg__chunked_feed(&h->answer_chunked, &c->mgr->limits, data, len, &used, &piece);
-  if (what < 0 || what == MG_CHUNK_END) h->answer = MG_ANSWER_NONE;
-  return what < 0 ? len : used;
-}
-
-/* Go through data; *rest: bytes at its end that are a part of a head. */
-static int follow(struct mg_connection *c, struct mg_http *h, const char *data, size_t len,
-                  size_t *rest) {
-  for (*rest = len; *rest > 0;) {
-    const char *p = data + (len - *rest);
-    size_t used;
-    if (h->answer == MG_ANSWER_LENGTH || h->answer == MG_ANSWER_CHUNKED) {
-      used = follow_body(c, h, p, *rest);
-    } else {
-      int err = follow_head(h, p, *rest, &used);
-      if (err != MGX_OK || used == 0) return err;
-    }
-    *rest -= used;
-  }
-  return MGX_OK;
-}
-
-/* All or nothing: the state is worked out on a copy. */
-static int requests_sent(struct mg_connection *c, const char *data, size_t len) {
-  struct mg_http *h = mg__http(c), next = *h;
-  struct mg_iobuf *io = &h->answer_head;
-  size_t before = io->len, rest;
-  bool joined = before > 0;
-  int err;
-  if (joined && !mg__iobuf_add(&c->mgr->pool, io, data, len)) return MGX_ENOMEM;
-  err = joined ? follow(c, &next, io->buf, io->len, &rest) : follow(c, &next, data, len, &rest);
-  if (err == MGX_OK && !joined && rest > 0 &&
-      !mg__iobuf_add(&c->mgr->pool, io, data + (len - rest), rest))
-    err = MGX_ENOMEM;
-  if (err != MGX_OK) {
-    io->len = before;
-    return err;
-  }
-  if (joined) mg__iobuf_del(io, io->len - rest);
-  mg__iobuf_settle(&c->mgr->pool, io);
-  next.answer_head = *io;
-  next.has_sent = true;
-  *h = next;
-  return MGX_OK;
-}
-
-int mg__http_on_send(struct mg_connection *c, const char *data, size_t len) {
-  struct mg_http *h = mg__http(c);
-  if (len == 0) return MGX_OK;
-  if (c->is_client) return requests_sent(c, data, len);
-  if (h->answer == MG_ANSWER_AWAITED || h->answer == MG_ANSWER_HEAD)
-    return sent_head(c, h, data, len);
-  return sent_body(c, h, data, len);
-}
-
-int mgx_http_request(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len,
-                     bool no_body) {
-  struct mg_connection *c;
-  int err;
-  mg__lock(mgr);
-  c = mg__conn_find(mgr, conn);
-  if (c == NULL || c->is_closing)
-    err = MGX_ECLOSED;
-  else if (c->proto != &mg__proto_http || !c->is_client)
-    err = MGX_EKIND;
-  else if ((err = mg__conn_queue_reserve(c, len)) == MGX_OK &&
-           (err = requests_sent(c, data, len)) == MGX_OK) {
-    struct mg_http *h = mg__http(c);
-    if (no_body && h->under_way > 0) h->heads |= (uint64_t) 1 << (h->under_way - 1);
-    err = mg__conn_queue(c, data, len);
-  }
-  mg__unlock(mgr);
-  return err;
 }
 
 /* ---- answers nobody wrote ------------------------------------------------------------------ */

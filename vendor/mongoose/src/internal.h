@@ -4,7 +4,8 @@
  *
  *   os_posix.c poller_*.c   the operating system, behind struct mg_os
  *   iobuf.c idmap.c heap.c list (below)   data structures
- *   mgr.c conn.c net.c timer.c wakeup.c watch.c log.c   the loop: knows no protocol
+ *   mgr.c emit.c conn.c io.c net.c timer.c wakeup.c watch.c log.c   the loop: knows
+ *                           no protocol
  *   dns*.c dial.c           host names, see dns.h
  *   tls*.c                  TLS between socket and buffers, see tls.h
  *   http_*.c ws_*.c sntp*.c protocols: struct mg_proto is how the loop calls them
@@ -530,7 +531,7 @@ void mg__io_failed(struct mg_connection *c, int err); /* -errno: MG_EV_ERROR, an
 int mg__io_send_datagram(struct mg_connection *c, const char *data, size_t len,
                          struct mgx_error *err);
 
-/* mgr.c: callbacks. Each fires only what the mask wants and returns false when the
+/* emit.c: callbacks. Each fires only what the mask wants and returns false when the
  * caller should stop delivering: the connection is closing, or the loop is to
  * be left. */
 static inline bool mg__wants(const struct mg_connection *c, int ev) {
@@ -555,12 +556,15 @@ size_t mg__emit_ws_batch(struct mg_mgr *mgr, struct mg_connection *const *c, con
                          const uint8_t *firsts, const uint32_t *ends, const char *data,
                          size_t count);
 bool mg__emit_resolve(struct mg_connection *c); /* its address: c->rem */
-bool mg__emit_addrs(struct mg_connection *c, const struct mgx_addr *addrs, size_t count); /* mg__may_emit() holds */
+/* mg__may_emit() holds: */
+bool mg__emit_addrs(struct mg_connection *c, const struct mgx_addr *addrs, size_t count);
 void mg__emit_deferred(struct mg_connection *c);
 void mg__emit_close(struct mg_connection *c);
-struct mg_handler *mg__handler(struct mg_mgr *mgr, int h); /* NULL: no such one */
 /* May this thread run callbacks now? If not they are left to the loop. */
 bool mg__may_emit(const struct mg_mgr *mgr);
+
+/* mgr.c */
+struct mg_handler *mg__handler(struct mg_mgr *mgr, int h); /* NULL: no such one */
 void mg__interrupt(struct mg_mgr *mgr);
 struct mg_str mg__date_line(struct mg_mgr *mgr); /* with CR LF; "" when switched off */
 
