@@ -88,7 +88,9 @@ class TlsOpts:
         password: Of an encrypted *key*.
         min_version: ``"1.2"`` or ``"1.3"``; nothing older is spoken in any case.
         ciphers: Cipher suites for TLS 1.2 in OpenSSL's form, and names of those for 1.3
-            (``"TLS_..."``), all separated by colons. Default: OpenSSL's.
+            (``"TLS_..."``), all separated by colons; on servers the most wanted first.
+            Default: on servers AES-GCM and ChaCha20 with forward secrecy, nothing else; on
+            clients OpenSSL's (``"DEFAULT"``).
         alpn: Protocols to offer or, on servers, to choose from (:rfc:`7301`), the most
             wanted first, as ``"http/1.1"``. A client that offers none of a server's is
             refused; one that offers nothing is not.

@@ -383,7 +383,7 @@ class _Wanted:
 
     def struct(self, lenient: bool) -> Any:
         """Return a ``struct mgx_tls_opts *``; what it points at lives as long as this."""
-        opts = ffi.new("struct mgx_tls_opts *", {"lenient": lenient})
+        opts = ffi.new("struct mgx_tls_opts *", {"lenient": lenient, "is_server": self.is_server})
         self.views = []
         for name, value in self.values.items():
             if isinstance(value, bytes):

@@ -31,6 +31,7 @@ _VERIFY = {
     CLIENT_AUTH["optional"]: ssl.CERT_OPTIONAL,
     CLIENT_AUTH["required"]: ssl.CERT_REQUIRED,
 }
+_SERVER_CIPHERS = "ECDHE+AESGCM+AES128:ECDHE+AESGCM:ECDHE+CHACHA20"  # as the core's
 _MOST_SESSIONS = 64  # a client's, of one context
 # PyPy leaves a failed verification in OpenSSL's list of errors, where the next connection
 # takes it for its own. To make an object empties that list.
@@ -62,6 +63,8 @@ def make_context(values: Mapping[str, Any], is_server: bool) -> ssl.SSLContext:
         if auth == CLIENT_AUTH[None]:
             auth = CLIENT_AUTH["required" if values["ca"] else "none"]
         context.verify_mode = ssl.CERT_NONE if skip else _VERIFY[auth]
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.set_ciphers(_SERVER_CIPHERS)
     elif skip:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -87,6 +87,7 @@ def issue(
     key: str = "p256",
     ca: bool = False,
     usage: str = "",
+    crl: str = "",
     days: tuple[float, float] = (-1, 30),
 ) -> Pair:
     """Return a new certificate.
@@ -98,6 +99,7 @@ def issue(
         key: One of :data:`KEYS`.
         ca: Whether it may sign others.
         usage: Its extendedKeyUsage.
+        crl: URL of a list of those that are revoked.
         days: When it begins and ends to be valid, from now.
     """
     folder = Path(tempfile.mkdtemp(dir=_folder()))
@@ -110,6 +112,8 @@ def issue(
         extensions.append("subjectAltName = " + ", ".join(names))
     if usage:
         extensions.append(f"extendedKeyUsage = {usage}")
+    if crl:
+        extensions.append(f"crlDistributionPoints = URI:{crl}")
     config = folder / "openssl.cnf"
     config.write_text(CONFIG.format(folder=folder, extensions="\n".join(extensions)))
     (folder / "index.txt").touch()

@@ -761,12 +761,16 @@ struct mgx_tls_opts {      /* all zero: what a client needs */
   struct mg_str cert;      /* own certificate, PEM with the chain behind it, or DER */
   struct mg_str key;       /* its private key, PEM or DER; none: it stands in cert */
   struct mg_str password;  /* of an encrypted key */
-  struct mg_str ciphers;   /* OpenSSL's list; names that begin with TLS_ are for TLS 1.3 */
+  struct mg_str ciphers;   /* OpenSSL's list, the most wanted first; names that begin with TLS_
+                              are for TLS 1.3. None: a server's are all AEAD with forward
+                              secrecy, a client's are OpenSSL's */
   struct mg_str alpn;      /* protocols, best first, each with a byte of length in front */
   struct mg_str ca_file, ca_dir; /* more of the system's trust anchors, for want of ca */
   int min_version, max_version;  /* 0x0303, 0x0304; 0: 1.2 and whatever is newest */
   int client_auth;         /* MGX_TLS_AUTH_... */
   bool skip_verification;  /* of chain and name */
+  bool is_server;          /* for connections that are accepted: a server's ciphers, in its own
+                              order, and its groups */
   bool no_tickets;         /* no resumption */
   bool ask_name;           /* on_tls_name() for names without an entry */
   bool lenient;            /* unusable options give a context all the same: it refuses each

@@ -217,6 +217,26 @@ static int set_ciphers(struct reading *r, SSL_CTX *ctx, struct mg_str list) {
   return result;
 }
 
+/* What a server offers unless it is told otherwise: what Mozilla's "intermediate" profile
+ * takes, the cheapest first, but for finite-field DHE, which costs more than all of it and
+ * serves nobody that elliptic curves do not. A library that lacks some of it does without. */
+static void set_server_defaults(const struct mg_openssl *ssl, SSL_CTX *ctx) {
+  static const char *const groups[] = {"X25519MLKEM768:X25519:P-256:P-384", "X25519:P-256:P-384"};
+  bool done = false;
+  ssl->SSL_CTX_set_cipher_list(ctx, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                                    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+                                    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305");
+  if (ssl->SSL_CTX_set_ciphersuites != NULL)
+    ssl->SSL_CTX_set_ciphersuites(
+        ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
+  for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]) && !done; i++) {
+    char list[64]; /* taken as a void * that is not const */
+    snprintf(list, sizeof(list), "%s", groups[i]);
+    done = ssl->SSL_CTX_ctrl(ctx, MG_OSSL_CTRL_SET_GROUPS_LIST, 0, list) == 1;
+  }
+  ssl->ERR_clear_error();
+}
+
 static int set_versions(struct reading *r, SSL_CTX *ctx, const struct mgx_tls_opts *opts) {
   int min = opts->min_version == 0 ? MG_OSSL_TLS1_2_VERSION : opts->min_version;
   r->what = "min_version";
@@ -383,6 +403,9 @@ static int set_all(struct mg_tls_ctx *ctx, const struct mgx_tls_opts *opts, stru
   struct reading r = {mg__openssl(), err, "ca"};
   unsigned options = MG_OSSL_OP_NO_COMPRESSION | MG_OSSL_OP_NO_RENEGOTIATION |
                      (opts->no_tickets ? MG_OSSL_OP_NO_TICKET : 0);
+  /* A client whose first choice is ChaCha20 has no instructions for AES. */
+  if (opts->is_server)
+    options |= MG_OSSL_OP_CIPHER_SERVER_PREFERENCE | MG_OSSL_OP_PRIORITIZE_CHACHA;
   unsigned char id[8];
   int result;
   r.ssl->ERR_clear_error();
@@ -404,6 +427,7 @@ static int set_all(struct mg_tls_ctx *ctx, const struct mgx_tls_opts *opts, stru
   r.ssl->SSL_CTX_sess_set_new_cb(ctx->ssl, opts->no_tickets ? NULL : mg__tls_new_session);
   if (!ctx->mgr->os->random(id, sizeof(id))) return MGX_ENOMEM;
   r.ssl->SSL_CTX_set_session_id_context(ctx->ssl, id, sizeof(id));
+  if (opts->is_server) set_server_defaults(r.ssl, ctx->ssl);
   result = set_versions(&r, ctx->ssl, opts);
   if (result == MGX_OK) result = set_ciphers(&r, ctx->ssl, opts->ciphers);
   if (result == MGX_OK) result = set_alpn(&r, ctx, opts->alpn);

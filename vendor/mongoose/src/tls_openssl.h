@@ -142,6 +142,7 @@ typedef int pem_password_cb(char *buf, int size, int rwflag, void *userdata);
   C(OSSL_CTRL_GET_TLSEXT_TICKET_KEYS, SSL_CTRL_GET_TLSEXT_TICKET_KEYS, 58)                     \
   C(OSSL_CTRL_SET_TLSEXT_TICKET_KEYS, SSL_CTRL_SET_TLSEXT_TICKET_KEYS, 59)                     \
   C(OSSL_CTRL_CHAIN_CERT, SSL_CTRL_CHAIN_CERT, 89)                                             \
+  C(OSSL_CTRL_SET_GROUPS_LIST, SSL_CTRL_SET_GROUPS_LIST, 92)                                   \
   C(OSSL_CTRL_SET_MIN_PROTO_VERSION, SSL_CTRL_SET_MIN_PROTO_VERSION, 123)                      \
   C(OSSL_CTRL_SET_MAX_PROTO_VERSION, SSL_CTRL_SET_MAX_PROTO_VERSION, 124)                      \
   C(OSSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ENABLE_PARTIAL_WRITE, 1)                          \
@@ -150,6 +151,8 @@ typedef int pem_password_cb(char *buf, int size, int rwflag, void *userdata);
   C(OSSL_MODE_RELEASE_BUFFERS, SSL_MODE_RELEASE_BUFFERS, 16)                                   \
   C(OSSL_OP_NO_TICKET, SSL_OP_NO_TICKET, 1 << 14)                                              \
   C(OSSL_OP_NO_COMPRESSION, SSL_OP_NO_COMPRESSION, 1 << 17)                                    \
+  C(OSSL_OP_PRIORITIZE_CHACHA, SSL_OP_PRIORITIZE_CHACHA, 1 << 21)                              \
+  C(OSSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_CIPHER_SERVER_PREFERENCE, 1 << 22)                \
   C(OSSL_OP_NO_RENEGOTIATION, SSL_OP_NO_RENEGOTIATION, 1 << 30)                                \
   C(OSSL_SESS_CACHE_OFF, SSL_SESS_CACHE_OFF, 0)                                                \
   C(OSSL_SESS_CACHE_CLIENT, SSL_SESS_CACHE_CLIENT, 1)                                          \
