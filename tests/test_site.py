@@ -140,7 +140,7 @@ WIDER = "document.documentElement.scrollWidth > innerWidth"
 def test_without_a_server_the_site_is_searched_and_fits_a_phone(site: Path, tmp_path: Path) -> None:
     executable = browser.find_chromium()
     assert executable
-    with browser.browser_page(executable, tmp_path, "--allow-file-access-from-files") as view:
+    with browser.browser_page(executable, tmp_path) as view:
         view.call(
             "Emulation.setDeviceMetricsOverride",
             width=390,
