@@ -1,7 +1,7 @@
 """Docstrings as Markdown: what they refer to becomes links.
 
 In the source they read as ``:rfc:`6455``` and ``:meth:`Connection.reply```; a ``::`` at
-the end of a line announces code.
+the end of a line announces code. A class that is put together from parts is shown as one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ WHOLES = ("Connection", "Manager")  # made of parts: MqttConnection and its like
 
 
 class Roles(griffe.Extension):
-    """Translates the docstring of every object."""
+    """Translates the docstring of every object, and puts parts behind their whole."""
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Give each whole the members of its parts, behind its own."""
+        for name in WHOLES:
+            whole: Any = pkg[name].final_target
+            for part in whole.mro():
+                for member in part.members:
+                    whole.members.setdefault(member, part.members[member])
+            whole.bases = []  # what is inherited would come first
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Translate the docstring of *obj*."""
