@@ -43,7 +43,7 @@ $(VENV)/.stamp-%: $(BUILD_INPUTS) | $(VENV)/bin/python
 	@touch $(VENV)/.stamp $@
 
 demo: $(VENV)/.stamp
-	$(PY) examples/gateway.py --demo $(DEMO_FLAGS)
+	$(PY) examples/demo/demo.py $(DEMO_FLAGS)
 
 test: $(VENV)/.stamp-test test-c
 	$(PY) -m pytest $(PYTEST_FLAGS)

@@ -89,14 +89,23 @@ class Program:
         return rest
 
 
+GATEWAY, DEMO = "gateway/gateway.py", "demo/demo.py"
+# Port 0 takes a free one, and the program says which. What the tests wait for comes quickly.
+QUICK = [
+    *("--web", "http://127.0.0.1:0", "--udp", "udp://127.0.0.1:0", "--tcp", "tcp://127.0.0.1:0"),
+    *("--mqtt", "mqtt://127.0.0.1:0", "--tick", "10"),
+]
+
+
 class Gateway:
     """A running gateway and ways to talk to it."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        inputs = program.line(r" udp://.*:(\d+), tcp://.*:(\d+) and mqtt://127\.0\.0\.1:(\d+)$")
+        inputs = program.line(r" udp://.*:(\d+), \w+://.*:(\d+) and \w+://127\.0\.0\.1:(\d+)$")
         self.udp_port, self.tcp_port, self.mqtt_port = map(int, inputs.groups())
-        self.http_port = int(program.line(r"open http://127\.0\.0\.1:(\d+)/ ")[1])
+        self.url = program.line(r"open (https?://127\.0\.0\.1:\d+)/ ")[1]
+        self.http_port = int(self.url.rpartition(":")[2])
 
     def send_udp(self, datagram: bytes) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -129,13 +138,10 @@ class Gateway:
         return json.loads(body)
 
 
-FREE_PORTS = ("--port", "0", "--http-port", "0", "--mqtt-port", "0")
-
-
 @contextmanager
 def running(*args: str) -> Iterator[Gateway]:
     """Run a gateway that nobody sends to yet; Ctrl-C must end it cleanly."""
-    with Program("gateway.py", *FREE_PORTS, *args) as program:
+    with Program(GATEWAY, *QUICK, *args) as program:
         gateway = Gateway(program)
         yield gateway
         gateway.api("stats")
@@ -159,21 +165,22 @@ class Stream:
         self.socket.send(command)
 
     def events(self) -> Iterator[tuple[str, Any]]:
-        """Yield the messages, as type and decoded data; there is one each second at least."""
+        """Yield the messages, as type and decoded data; there is one each tick."""
         deadline = time.monotonic() + DEADLINE
         while True:
             assert time.monotonic() < deadline, "what was waited for did not come"
             message = json.loads(self.socket.recv(DEADLINE))
             yield message["type"], message
 
-    def until(self, event: str, key: str, value: object) -> Any:
-        """Return the data of the first *event* whose *key* has that *value*."""
-        return next(d for name, d in self.events() if name == event and d[key] == value)
+    def stats(self, **known: object) -> Any:
+        """Return the counters once they are like this."""
+        stats = (data["stats"] for name, data in self.events() if name != "refused")
+        return next(one for one in stats if known.items() <= one.items())
 
     def actuator(self, name: str, **known: str) -> Any:
         """Return an actuator once this is known of it."""
         for kind, data in self.events():
-            for one in data.get("actuators", ()) if kind in ("snapshot", "news") else ():
+            for one in data["actuators"] if kind != "refused" else ():
                 if one["name"] == name and known.items() <= one.items():
                     return one
         raise AssertionError("the view has ended")
@@ -181,15 +188,16 @@ class Stream:
     def values_of(self, sensor: str) -> Iterator[float]:
         """Yield the values of one sensor as they come, those of a snapshot first."""
         for name, data in self.events():
-            for one in data.get("sensors", ()) if name in ("snapshot", "news") else ():
+            for one in data["sensors"] if name != "refused" else ():
                 if one["name"] == sensor:
                     yield from (value for _, value in one["recent"])
 
 
 def load_example(name: str) -> ModuleType:
     """Import an example as a module, together with those that it imports."""
-    if str(EXAMPLES) not in sys.path:
-        sys.path.append(str(EXAMPLES))
+    for folder in (EXAMPLES, (EXAMPLES / name).parent):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

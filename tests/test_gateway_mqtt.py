@@ -17,7 +17,7 @@ from programs import DEADLINE, Gateway, Stream, load_example, running
 pytest.importorskip("paho.mqtt", minversion="2")
 import paho.mqtt.client as paho
 
-store = load_example("gateway_store")
+store = load_example("gateway/store")
 versions = pytest.mark.parametrize("version", [4, 5], ids=["3.1.1", "5"])
 
 
@@ -28,12 +28,22 @@ def gateway() -> Iterator[Gateway]:
         yield gateway
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Gateway]:
+    """Run a gateway for the tests that change nothing."""
+    with running() as gateway:
+        yield gateway
+
+
 class Device:
     """A device on paho-mqtt; what it is told is queued."""
 
     def __init__(self, gateway: Gateway, name: str, version: int = 4) -> None:
         self.client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=version
+            paho.CallbackAPIVersion.VERSION2,
+            client_id=name,
+            protocol=version,
+            reconnect_on_failure=False,
         )
         self.told: queue.Queue[Any] = queue.Queue()
         self.granted: queue.Queue[Any] = queue.Queue()
@@ -67,9 +77,9 @@ def test_a_measurement_by_mqtt_reaches_the_view_and_the_api(gateway: Gateway, ve
         assert [next(values) for _ in range(3)] == [20.5, 21.5, 22.5]
     sensor = gateway.api("sensors/temperature")
     assert (sensor["unit"], sensor["via"]) == ("°C", "mqtt")
-    (seen,) = gateway.api("stats")["devices"]
-    assert (seen["name"], seen["via"], seen["count"]) == ("desk", "mqtt", 3)
-    assert seen["seen"] == sensor["time"]
+    (seen,) = gateway.api("devices")
+    assert (seen["name"], seen["count"]) == ("mqtt desk", 3)
+    assert 0 <= sensor["seen"] - seen["seen"] < 1000
 
 
 @pytest.mark.skipif(not HAS_CLIENTS, reason=NO_CLIENTS)
@@ -86,7 +96,6 @@ def test_mosquitto_pub_is_a_sensor(gateway: Gateway, version: str) -> None:
     [
         ("sensors/a", "x"),
         ("sensors/a b", "1"),
-        ("sensors/a 1", "V"),
         ("sensors/", "1"),
         ("sensors/a/b", "1"),
         ("sensors/a", "1 V V"),
@@ -101,8 +110,8 @@ def test_what_is_no_measurement_and_no_state_is_counted(
 ) -> None:
     with Device(gateway, "desk") as device:
         device.publish(topic, payload)
-    stats = gateway.api("stats")
-    assert (stats["rejected"], stats["sensors"], gateway.api("actuators")) == (1, 0, [])
+    assert gateway.api("stats")["rejected"] == 1
+    assert gateway.api("sensors") == gateway.api("actuators") == []
 
 
 def test_other_topics_pass_between_devices_and_are_not_ours(gateway: Gateway) -> None:
@@ -181,14 +190,14 @@ def test_a_device_that_takes_its_state_back_is_no_actuator_any_more(gateway: Gat
         "<script>",
     ],
 )
-def test_a_command_that_is_none_is_refused_with_a_reason(gateway: Gateway, command: str) -> None:
-    with Stream(gateway) as page, Device(gateway, "hall") as device:
+def test_a_command_that_is_none_is_refused_with_a_reason(shared: Gateway, command: str) -> None:
+    with Stream(shared) as page, Device(shared, "hall") as device:
         device.publish("actuators/lamp/state", "off", retain=True)
         device.publish("sensors/t", "1")
         page.send(command)
         assert next(data["why"] for kind, data in page.events() if kind == "refused")
-    assert gateway.api("actuators")[0]["asked"] == ""
-    assert gateway.api("sensors/t")["alarm"] == ""
+    assert shared.api("actuators")[0]["asked"] == ""
+    assert shared.api("sensors/t")["alarm"] == ""
 
 
 def test_a_device_cannot_send_commands_of_pages(gateway: Gateway) -> None:
@@ -200,12 +209,17 @@ def test_a_device_cannot_send_commands_of_pages(gateway: Gateway) -> None:
     assert gateway.api("actuators")[0]["asked"] == ""
 
 
-def test_actuators_beyond_the_limit_are_refused(gateway: Gateway) -> None:
-    with Device(gateway, "hall") as device:
-        for i in range(store.MAX_ACTUATORS + 1):
+def test_of_too_many_actuators_those_heard_of_last_are_kept(gateway: Gateway) -> None:
+    most = store.MOST["actuator"]
+    with Stream(gateway) as page, Device(gateway, "hall") as device:
+        device.publish("actuators/old/state", "on")
+        page.actuator("old", state="on")
+        for i in range(most):
             device.publish(f"actuators/a{i}/state", "on")
-    assert len(gateway.api("actuators")) == store.MAX_ACTUATORS
-    assert gateway.api("stats")["last_error"] == "mqtt: no place for an actuator 'a16'"
+        page.actuator(f"a{most - 1}", state="on")
+        next(page.events())
+        next(page.events())  # what was too much went when the rest was saved
+    assert {one["name"] for one in gateway.api("actuators")} == {f"a{i}" for i in range(most)}
 
 
 def test_clients_beyond_the_limit_are_refused(gateway: Gateway) -> None:

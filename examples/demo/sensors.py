@@ -1,13 +1,12 @@
-"""Play a handful of devices for gateway.py, over real sockets.
+"""Play a handful of devices for the gateway, over real sockets.
 
-    python examples/gateway.py
-    python examples/sensors.py
+    python examples/gateway/gateway.py
+    python examples/demo/sensors.py
 
 A greenhouse (MQTT 3.1.1) and a tank (MQTT 5) measure and have an actuator each, which
 takes a moment to do as it is told and then says so.  Three more sensors send lines, by UDP,
 TCP and WebSocket.  A datagram that nobody receives is lost, as it would be for a real
-sensor; connections are made again when they break, until the gateway has been away for
-a while.  Ctrl-C ends it.
+sensor; connections are made again when they break.  Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Callable
 
-from mongoose_py import Connection, Handler, HttpMessage, Manager, MqttMessage, Reconnect
+from mongoose_py import Connection, Handler, HttpMessage, Manager, MqttMessage, Reconnect, TlsOpts
 
-RETRY_MS = 1000
+RETRY_MS = 500
 UNSENT_LIMIT = 64 * 1024  # bytes; a gateway this far behind misses measurements
-SWITCHING_MS = 800  # what an actuator needs to do as it is told
+SWITCHING_MS = 500  # what an actuator needs to do as it is told
 
 
 @dataclass
@@ -54,6 +54,11 @@ CO2 = Sensor("cellar.co2", "ppm", 1000, 400, 1800, 700, 1000)
 SOLAR = Sensor("roof.solar", "W", 500, 0, 5200, 2600, 2600)
 
 
+def trust(url: str, tls: TlsOpts) -> TlsOpts | None:
+    """Return *tls* for a URL that speaks it."""
+    return tls if url.startswith(("tls:", "wss:", "mqtts:")) else None
+
+
 class MqttDevice(Handler):
     """Publishes its sensors; switches an actuator that draws the first of them to a goal."""
 
@@ -64,18 +69,19 @@ class MqttDevice(Handler):
         self.state = "off"
         self.wanted = "off"
 
-    def start(self, manager: Manager, address: str, name: str, version: int) -> None:
+    def start(self, manager: Manager, url: str, name: str, version: int, tls: TlsOpts) -> None:
         """Begin to connect; the session connects again for as long as we run."""
         conn = manager.mqtt_connect(
-            f"mqtt://{address}",
+            url,
             self,
             name,
+            tls=trust(url, tls),
             version=version,
             will_topic=f"{self.topic}/state",
             will_message="offline",
             will_qos=1,
             will_retain=True,
-            reconnect=Reconnect(1, 2),
+            reconnect=Reconnect(RETRY_MS / 1000, 2),
         )
         self.session = conn.mqtt_session
         self.session.mqtt_sub(f"{self.topic}/set", qos=1)
@@ -114,25 +120,25 @@ class MqttDevice(Handler):
 class LineSender(Handler):
     """Sends a sensor's lines on a TCP connection or a WebSocket."""
 
-    def __init__(self, manager: Manager, sensor: Sensor, url: str, retries: int) -> None:
+    def __init__(self, manager: Manager, sensor: Sensor, url: str, tls: TlsOpts) -> None:
         self.manager = manager
         self.sensor = sensor
         self.url = url
-        self.retries = retries
-        self.failed = 0  # attempts in a row
+        self.tls = trust(url, tls)
+        self.is_ws = url.startswith("ws")
         self.write: Callable[[str], object] = str  # to nowhere
         self.conn = self.dial()
         manager.timer_add(sensor.period_ms, self.send, repeat=True)
 
     def dial(self) -> Connection:
         """Begin to connect."""
-        connect = self.manager.connect if self.url.startswith("tcp") else self.manager.ws_connect
-        self.conn = connect(self.url, self)
+        connect = self.manager.ws_connect if self.is_ws else self.manager.connect
+        self.conn = connect(self.url, self, tls=self.tls)
         return self.conn
 
     def on_connect(self, conn: Connection) -> None:
         """Use the new TCP connection."""
-        if self.url.startswith("tcp"):
+        if not self.is_ws:
             self.begin(conn.send)
 
     def on_ws_open(self, conn: Connection, message: HttpMessage) -> None:
@@ -142,7 +148,6 @@ class LineSender(Handler):
     def begin(self, write: Callable[[str], object]) -> None:
         """Send at once: nobody has to wait for the slowest sensor."""
         self.write = write
-        self.failed = 0
         self.send()
 
     def on_error(self, conn: Connection, message: str) -> None:
@@ -150,13 +155,9 @@ class LineSender(Handler):
         print(f"sensors: {self.url}: {message}", flush=True)
 
     def on_close(self, conn: Connection) -> None:
-        """Try again a little later, but not for ever."""
+        """Try again a little later."""
         self.write = str
-        self.failed += 1
-        if self.failed <= self.retries:
-            self.manager.timer_add(RETRY_MS, self.dial)
-        else:
-            self.manager.stop()
+        self.manager.timer_add(RETRY_MS, self.dial)
 
     def send(self) -> None:
         """Measure and send."""
@@ -164,32 +165,34 @@ class LineSender(Handler):
             self.write(f"{self.sensor.name} {self.sensor.measure()}\n")
 
 
+def play(manager: Manager, urls: dict[str, str], tls: TlsOpts) -> list[LineSender]:
+    """Begin to send to the gateway that listens at *urls*, some of them perhaps by TLS."""
+    greenhouse = MqttDevice("greenhouse.fan", {"off": 25, "on": 17}, TEMPERATURE, HUMIDITY)
+    greenhouse.start(manager, urls["mqtt"], "greenhouse", 4, tls)
+    tank = MqttDevice("tank.pump", {"off": 400, "on": 950}, LEVEL)
+    tank.start(manager, urls["mqtt"], "tank", 5, tls)
+    udp = manager.connect(urls["udp"], Handler())
+
+    def send_wind() -> None:
+        with suppress(OSError):  # nobody may listen there at the moment
+            udp.send(f"{WIND.name} {WIND.measure()}")
+
+    manager.timer_add(WIND.period_ms, send_wind, repeat=True, run_now=True)
+    websocket = f"ws{urls['web'].removeprefix('http')}/device"
+    return [LineSender(manager, *one, tls) for one in ((CO2, urls["tcp"]), (SOLAR, websocket))]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Play some devices for gateway.py.")
-    for option, default in (("udp", 9000), ("tcp", 9000), ("mqtt", 1883), ("ws", 8000)):
-        parser.add_argument(f"--{option}", default=f"127.0.0.1:{default}", metavar="HOST:PORT")
-    parser.add_argument("--retries", type=int, default=15, help="attempts, one a second")
+    parser = argparse.ArgumentParser(description="Play some devices for the gateway.")
+    ports = {"udp": 9000, "tcp": 9000, "mqtt": 1883, "web": 8000}
+    for way, port in ports.items():
+        scheme = "http" if way == "web" else way
+        parser.add_argument(f"--{way}", default=f"{scheme}://127.0.0.1:{port}", metavar="URL")
+    parser.add_argument("--ca", type=Path, help="the gateway's certificate, where it uses TLS")
     args = parser.parse_args()
     with Manager() as manager:
-        senders = [
-            LineSender(manager, CO2, f"tcp://{args.tcp}", args.retries),
-            LineSender(manager, SOLAR, f"ws://{args.ws}/device", args.retries),
-        ]
-        goals = {"off": TEMPERATURE.goal, "on": 17}  # the fan cools
-        greenhouse = MqttDevice("greenhouse.fan", goals, TEMPERATURE, HUMIDITY)
-        greenhouse.start(manager, args.mqtt, "greenhouse", 4)
-        goals = {"off": LEVEL.goal, "on": 950}  # the pump fills it
-        MqttDevice("tank.pump", goals, LEVEL).start(manager, args.mqtt, "tank", 5)
-        udp = manager.connect(f"udp://{args.udp}", Handler())
-
-        def send_wind() -> None:
-            with suppress(OSError):  # nobody may listen there at the moment
-                udp.send(f"{WIND.name} {WIND.measure()}")
-
-        manager.timer_add(WIND.period_ms, send_wind, repeat=True, run_now=True)
+        play(manager, vars(args), TlsOpts(ca=args.ca, name="localhost"))
         manager.run()
-    if any(sender.failed > args.retries for sender in senders):
-        print("sensors: giving up")
 
 
 if __name__ == "__main__":

@@ -59,16 +59,15 @@ export function paintSwitchAges() {
 }
 
 export function paintDevices(devices) {
-  const rows = devices
-    .sort((one, other) => one.name.localeCompare(other.name) || one.via.localeCompare(other.via))
-    .map(({ name, via, count, seen }) => {
-      const row = document.createElement("tr");
-      row.dataset.name = `${via} ${name}`;
-      for (const text of [name, via.toUpperCase(), words(count, 0), age(now() - seen)]) {
-        row.append(Object.assign(document.createElement("td"), { textContent: text }));
-      }
-      return row;
-    });
+  const rows = devices.map(({ name, count, seen }) => {
+    const [via, ...who] = name.split(" ");
+    const row = document.createElement("tr");
+    row.dataset.name = name;
+    for (const text of [who.join(" "), via.toUpperCase(), words(count, 0), age(now() - seen)]) {
+      row.append(Object.assign(document.createElement("td"), { textContent: text }));
+    }
+    return row;
+  });
   document.getElementById("devices").replaceChildren(...rows);
   document.getElementById("known").hidden = rows.length === 0;
 }

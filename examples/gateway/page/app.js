@@ -1,9 +1,9 @@
 // The page: messages in, cards out.
 //
-// The gateway sends "snapshot" (everything, whenever a page comes or has missed some),
-// "news" (what is new), "stats" (once a second) and "refused" (a command it does not
-// take).  Messages only change `sensors` and `actuators`; painting is done once per frame,
-// and not at all while paused.
+// The gateway sends "snapshot" (everything, when a page comes), "news" (the sensors that have
+// new values; the rest whole, four times a second or as often as --tick says) and "refused"
+// (a command it does not take).  Messages only change what is known; painting is done once
+// per frame, and not at all while paused.
 
 import { alarmWords, paintAges, paintCards } from "./cards.js";
 import { paintActuators, paintDevices, paintSwitchAges } from "./controls.js";
@@ -11,12 +11,15 @@ import { connect } from "./live.js";
 import { words } from "./words.js";
 
 const REFUSED_FOR = 8000; // ms that a refusal is shown
+const MOST = 64; // sensors; of more those heard of last are kept, as in the gateway
 
 const el = (id) => document.getElementById(id);
 const sensors = new Map(); // name -> {name, unit, via, low, high, alarm, recent: [[time, value]]}
 let actuators = [];
+let devices = [];
 let keep = 120; // values kept per sensor, told by the snapshot
-let lastStats = null;
+let stats = null; // the newest counters
+let before = null; // those of a second ago or more
 let paused = false;
 let frame = 0;
 const title = document.title;
@@ -26,21 +29,18 @@ const takers = {
     keep = message.keep;
     sensors.clear();
     for (const sensor of message.sensors) sensors.set(sensor.name, sensor);
-    actuators = message.actuators;
-    paintSoon();
+    take(message);
+    paintStats();
   },
   news(message) {
-    for (const sensor of message.sensors || []) {
+    for (const sensor of message.sensors) {
       const known = sensors.get(sensor.name);
       if (known) sensor.recent = known.recent.concat(sensor.recent).slice(-keep);
       sensors.set(sensor.name, sensor);
     }
-    actuators = message.actuators || actuators;
-    paintSoon();
-  },
-  stats(message) {
-    paintStats(message);
-    if (!paused) paintDevices(message.devices);
+    const silent = [...sensors.values()].sort((one, other) => one.seen - other.seen);
+    for (const { name } of silent.slice(0, Math.max(0, silent.length - MOST))) sensors.delete(name);
+    take(message);
   },
   refused({ why }) {
     el("refused").textContent = why;
@@ -48,6 +48,11 @@ const takers = {
     takers.forgetting = setTimeout(() => (el("refused").textContent = ""), REFUSED_FOR);
   },
 };
+
+function take(message) {
+  ({ actuators, devices, stats } = message);
+  paintSoon();
+}
 
 // A status region speaks whenever its text changes, so change it only then.
 function setLink(state) {
@@ -89,21 +94,18 @@ function paintAlarms() {
   );
 }
 
-function paintStats(stats) {
-  const passed = lastStats && stats.uptime - lastStats.uptime;
-  if (passed > 0) {
-    el("n-rate").textContent = words((stats.accepted - lastStats.accepted) / passed, 1);
-  }
-  lastStats = stats;
-  el("n-sensors").textContent = words(stats.sensors, 0);
+function paintStats() {
+  const passed = before ? stats.uptime - before.uptime : 0;
+  if (passed > 0) el("n-rate").textContent = words((stats.accepted - before.accepted) / passed, 1);
+  if (passed >= 1 || passed <= 0) before = stats;
+  el("n-sensors").textContent = words(sensors.size, 0);
   el("n-accepted").textContent = words(stats.accepted, 0);
   el("n-rejected").textContent = words(stats.rejected, 0);
   el("rejected").hidden = !stats.last_error;
   el("last-error").textContent = stats.last_error;
-  for (const via of ["udp", "tcp"]) {
-    el(via).textContent = stats.listening[via].replace(/:(\d+)$/, "/$1");
-  }
-  const [, host, port] = /^\[?(.*?)\]?:(\d+)$/.exec(stats.listening.mqtt);
+  const at = (way) => /^\w+:\/\/\[?(.*?)\]?:(\d+)$/.exec(stats.listening[way]).slice(1);
+  for (const way of ["udp", "tcp"]) el(way).textContent = at(way).join("/");
+  const [host, port] = at("mqtt");
   el("mqtt").textContent = `-h ${host} -p ${port}`;
 }
 
@@ -115,9 +117,11 @@ el("pause").addEventListener("click", () => {
 });
 
 setInterval(() => {
+  if (stats) paintStats();
   if (paused) return;
   paintAges();
   paintSwitchAges();
+  paintDevices(devices);
 }, 1000);
 
 connect((message) => takers[message.type](message), setLink);

@@ -1,6 +1,6 @@
 // The WebSocket to the gateway: messages in, commands out, and again when it breaks.
 //
-// Every message tells the gateway's time, and "stats" come once a second, so silence
+// Every event tells the gateway's time, and "news" come even when there are none, so silence
 // means trouble whatever the browser says.
 
 const SILENT_AFTER = 5000; // ms
