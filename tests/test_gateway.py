@@ -269,7 +269,7 @@ def test_a_port_that_is_taken_is_told_without_a_traceback(silent: Gateway, way: 
     with Program(GATEWAY, *QUICK, f"--{way}", url) as second:
         code, output, errors = second.finish()
     assert (code, output) == (1, "")
-    assert re.fullmatch(rf"gateway: .*{url}': .* in use \(--{way} chooses another\)\n", errors)
+    assert re.fullmatch(rf"gateway: .*{url}': .* in use \(see --{way}\)\n", errors)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:99999"])
@@ -277,4 +277,4 @@ def test_a_url_that_is_none_is_told_without_a_traceback(url: str) -> None:
     with Program(GATEWAY, *QUICK, "--web", url) as program:
         code, output, errors = program.finish()
     assert (code, output) == (1, "")
-    assert re.fullmatch(rf"gateway: .*{url}.*\(--web chooses another\)\n", errors)
+    assert re.fullmatch(rf"gateway: .*{url}.*\(see --web\)\n", errors)

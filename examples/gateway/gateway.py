@@ -69,6 +69,10 @@ class Lines(Handler):
             self.store.reject(f"tcp: a line without end, over {MAX_LINE} bytes")
             conn.close()
 
+    def on_error(self, conn: Connection, message: str) -> None:
+        """Count a connection that was lost."""
+        self.store.reject(f"tcp: {message}")
+
     def on_close(self, conn: Connection) -> None:
         """Forget a sender."""
         self.senders.pop(conn, None)
@@ -309,7 +313,7 @@ def listening(args: argparse.Namespace) -> Iterator[Web]:
                 tls = certificate(args.certificate, args.name) if is_tls else None
                 web.urls[way] = url_of(listen(url, handler, tls=tls), url)
             except (Error, OSError, ValueError) as exc:
-                sys.exit(f"gateway: {exc} (--{way} chooses another)")
+                sys.exit(f"gateway: {exc} (see --{way})")
         manager.timer_add(args.tick, web.tick, repeat=True)
         print("gateway: measurements by {udp}, {tcp} and {mqtt}".format(**web.urls))
         print("gateway: open {web}/ in a browser; Ctrl-C ends it".format(**web.urls), flush=True)
