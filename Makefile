@@ -8,6 +8,7 @@
 #   make bench   the benchmarks
 #   make dist    sdist and wheels, twice to compare, tried on every Python here
 #   make docs    the documentation as a web site, in build/site
+#   make picture the picture of the demo in README.md, with Chromium
 #   make clean   remove what the above made
 #
 # `demo` and `test` need Python 3.9 or newer, a C compiler and make. All
@@ -77,6 +78,10 @@ lint-c:
 	  done; \
 	done
 
+# Needs Chromium.
+picture: $(VENV)/.stamp-test
+	$(PY) tools/picture.py
+
 bench: $(VENV)/.stamp-bench
 	$(PY) benchmarks/run.py
 
@@ -99,4 +104,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info mongoose_py/*.so mongoose_py/_mongoose_cffi.c
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all demo test test-c lint lint-c lint-pyright bench docs dist asan fuzz clean
+.PHONY: all demo picture test test-c lint lint-c lint-pyright bench docs dist asan fuzz clean

@@ -92,8 +92,8 @@ function paintCard(card, sensor) {
 
   const [x, y] = scale.place(recent[at]);
   const dot = node.querySelector(".dot");
-  dot.hidden = last === 0;
-  dot.style.left = `${x}%`;
+  dot.hidden = false;
+  dot.style.left = `${last > 0 ? x : 100}%`;
   dot.style.top = `${y}%`;
 
   const plot = node.querySelector(".plot");
