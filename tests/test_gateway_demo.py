@@ -5,6 +5,7 @@ The tests of the page need Chromium and are skipped where there is none.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -356,3 +357,23 @@ def test_nothing_sticks_out_at_the_side(page: Page, demo: Gateway, width: int, h
         part.getBoundingClientRect().right > part.closest('.card').getBoundingClientRect().right)
         .map((part) => part.outerHTML)"""
     assert page.evaluate(sticking_out) == []
+
+
+@needs_browser
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
+def test_the_page_is_live_over_https(tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    args = ("--web", "https://127.0.0.1:0", "--certificate", str(tmp_path / "gateway.pem"))
+    profile = tmp_path / "profile"
+    with (
+        Program(GATEWAY, *QUICK, *args) as program,
+        browser_page(CHROMIUM, profile, "--ignore-certificate-errors") as page,
+    ):
+        program.line("is a new certificate")
+        gateway = Gateway(program)
+        page.open(f"{gateway.url}/")
+        page.wait_for("document.getElementById('link')?.dataset.state === 'live'")
+        gateway.send_udp(b"desk 21.5 C")
+        page.wait_for("document.querySelector('[data-name=desk] .value')?.textContent === '21.5'")
+        assert page.complaints == []
+        program.stop()

@@ -11,14 +11,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from browser import browser_page, find_chromium
 from certificates import localhost, root
 from programs import DEADLINE, DEMO, GATEWAY, QUICK, Gateway, Program
 from websockets.sync.client import connect
 
 HTTPS = ("--web", "https://127.0.0.1:0")
 TLS = (*HTTPS, "--tcp", "tls://127.0.0.1:0", "--mqtt", "mqtts://127.0.0.1:0")
-CHROMIUM = find_chromium()
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
 
 
@@ -87,26 +85,6 @@ def test_the_demo_plays_its_devices_over_tls_too(tmp_path: Path) -> None:
         with connect(url, ssl=trust, ping_interval=None, open_timeout=DEADLINE) as page:
             while len(known) < 6:
                 known.update(one["name"] for one in json.loads(page.recv(DEADLINE))["sensors"])
-        program.stop()
-
-
-@needs_openssl
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_the_page_is_live_over_https(tmp_path: Path) -> None:
-    assert CHROMIUM is not None
-    args = (*QUICK, *HTTPS, "--certificate", str(tmp_path / "gateway.pem"))
-    profile = tmp_path / "profile"
-    with (
-        Program(GATEWAY, *args) as program,
-        browser_page(CHROMIUM, profile, "--ignore-certificate-errors") as page,
-    ):
-        program.line("is a new certificate")
-        gateway = Gateway(program)
-        page.open(f"{gateway.url}/")
-        page.wait_for("document.getElementById('link')?.dataset.state === 'live'")
-        gateway.send_udp(b"desk 21.5 C")
-        page.wait_for("document.querySelector('[data-name=desk] .value')?.textContent === '21.5'")
-        assert page.complaints == []
         program.stop()
 
 
