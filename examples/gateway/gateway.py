@@ -137,7 +137,7 @@ class Web(Handler):
         """Find who answers."""
         folder, _, name = message.uri.rpartition("/")
         if not self.is_ours(message):
-            conn.reply_json({"error": "another site's page, or a name --name has not told"}, 403)
+            conn.reply_json({"error": "a name that --name has not told"}, 403)
         elif message.method not in ("GET", "HEAD"):
             conn.reply_json({"error": "use GET"}, 405, headers={"Allow": "GET, HEAD"})
         elif message.uri in ("/live", "/device"):
@@ -154,17 +154,10 @@ class Web(Handler):
             conn.serve_dir(message, str(PAGE), extra_headers=PAGE_HEADERS)
 
     def is_ours(self, message: HttpMessage) -> bool:
-        """Tell whether a request is for us, and from our page or from no page at all.
-
-        A browser lets the page of any site open a WebSocket here, but says which it is in
-        ``Origin``. And any site can let a name of its own point here: look at ``Host``.
-        """
-        address, origin = message.header("Host", ""), message.header("Origin")
-        if origin is not None and origin.partition("://")[2] != address:
-            return False
+        """Tell whether we are meant: any site can let a name of its own point here."""
         try:
-            name = urlsplit(f"//{address}").hostname
-            return name in self.names or bool(ip_address(name or ""))
+            name = urlsplit(f"//{message.header('Host', '')}").hostname or ""
+            return name in self.names or bool(ip_address(name))
         except ValueError:
             return False
 
@@ -172,7 +165,7 @@ class Web(Handler):
         """Make a request a WebSocket; a page gets all there is to show."""
         if len(self.sockets) >= MAX_SOCKETS:
             conn.reply_json({"error": "too many are here"}, 503, headers={"Retry-After": "5"})
-        elif conn.ws_upgrade(message):
+        elif conn.ws_upgrade(message, origins=("same", None)):  # our page, or no page at all
             self.tick()  # so that no news of before comes behind the snapshot
             self.sockets[conn] = message.uri == "/live"
             if self.sockets[conn]:
@@ -283,13 +276,6 @@ def certificate(path: Path, name: str) -> TlsOpts:
     return TlsOpts(cert=path)  # its key is in it, too
 
 
-def url_of(listener: Connection, url: str) -> str:
-    """SHIM until Connection.url lands."""
-    assert listener.local_addr
-    ip, port, six = listener.local_addr
-    return f"{url.partition('://')[0]}://{f'[{ip}]' if six else ip}:{port}"
-
-
 @contextmanager
 def listening(args: argparse.Namespace) -> Iterator[Web]:
     """Listen while the block lasts, in which the manager has to be run."""
@@ -311,7 +297,7 @@ def listening(args: argparse.Namespace) -> Iterator[Web]:
             listen = manager.mqtt_listen if way == "mqtt" else manager.listen
             try:
                 tls = certificate(args.certificate, args.name) if is_tls else None
-                web.urls[way] = url_of(listen(url, handler, tls=tls), url)
+                web.urls[way] = listen(url, handler, tls=tls).url
             except (Error, OSError, ValueError) as exc:
                 sys.exit(f"gateway: {exc} (see --{way})")
         manager.timer_add(args.tick, web.tick, repeat=True)
