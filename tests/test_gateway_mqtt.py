@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +154,22 @@ def test_a_device_that_was_away_gets_the_last_command_when_it_is_back(gateway: G
             told = device.told.get(timeout=DEADLINE)
             assert (told.payload, told.qos, told.retain) == (b"on", 1, True)
             assert device.told.empty()
+
+
+def test_a_command_survives_a_restart_of_the_gateway(tmp_path: Path) -> None:
+    file = str(tmp_path / "gateway.db")
+    with running("--database", file) as gateway, Stream(gateway) as page:
+        with Device(gateway, "hall") as device:
+            device.publish("actuators/lamp/state", "off", retain=True)
+            page.actuator("lamp", state="off")
+        page.send("switch lamp on")
+        before = page.actuator("lamp", asked="on")
+    with running("--database", file) as gateway, Stream(gateway) as page:
+        again = page.actuator("lamp", asked="on", state="offline")
+        assert again["asked_at"] == before["asked_at"]
+        with Device(gateway, "hall") as device:
+            device.subscribe("actuators/lamp/set")
+            assert device.told.get(timeout=DEADLINE).payload == b"on"
 
 
 def test_a_device_that_is_lost_is_shown_as_offline_by_its_will(gateway: Gateway) -> None:

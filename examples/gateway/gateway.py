@@ -78,6 +78,11 @@ class Lines(Handler):
         self.senders.pop(conn, None)
 
 
+def command(name: str, word: str) -> Message:
+    """Return what an actuator is asked by; one that is away learns of it when it is back."""
+    return Message(f"actuators/{name}/set", word.encode(), 1, True, {})
+
+
 class Mqtt(Broker):
     """The broker of the MQTT devices; it listens to what they tell each other."""
 
@@ -95,11 +100,7 @@ class Mqtt(Broker):
         super().__init__()
         self.store = store
         for one in store.rows("SELECT * FROM actuator WHERE asked != ''"):  # before a restart
-            self.command(one["name"], one["asked"])
-
-    def command(self, name: str, word: str) -> None:
-        """Ask something of an actuator; one that is away learns of it when it is back."""
-        self.publish(Message(f"actuators/{name}/set", word.encode(), 1, True, {}), None)
+            super().publish(command(one["name"], one["asked"]), None)
 
     def publish(self, one: Message, sender: Client | None) -> None:
         """Pass a message on and look at it; *sender* is None when it is ours."""
@@ -185,13 +186,10 @@ class Web(Handler):
 
     def obey(self, verb: str = "", name: str = "", *words: str) -> None:
         """Do what a page asks for: "switch NAME on|off" or "alarm NAME LOW HIGH"; "-": none."""
-        if (
-            verb == "switch"
-            and words in (("on",), ("off",))
-            and name in self.store.names("actuator")
-        ):
-            self.mqtt.command(name, *words)
-        elif verb == "alarm" and len(words) == 2 and name in self.store.names("sensor"):
+        is_actuator, is_sensor = (name in self.store.names(kind) for kind in ("actuator", "sensor"))
+        if verb == "switch" and is_actuator and words in (("on",), ("off",)):
+            self.mqtt.publish(command(name, *words), None)
+        elif verb == "alarm" and is_sensor and len(words) == 2:
             low, high = (None if word == "-" else float(word) for word in words)
             self.store.set_alarm(name, low, high)
         else:
