@@ -1,4 +1,4 @@
-"""Make docs/gateway.png, the picture of the demo in README.md, with headless Chromium.
+"""Make docs/assets/gateway.png, the picture of the demo in README.md, with headless Chromium.
 
     make picture
 
@@ -26,7 +26,7 @@ from browser import browser_page, find_chromium
 from programs import DEMO, QUICK, Gateway, Program, Stream
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "docs" / "gateway.png"
+PICTURE = ROOT / "docs/assets/gateway.png"
 WIDTH = 1060  # of the page; three cards stand side by side
 VIA = {"cellar.co2": "tcp", "garden.wind": "udp", "roof.solar": "ws"}  # others: mqtt
 
