@@ -30,8 +30,6 @@ from store import MAX_LINE, RECENT, Store, now_ms
 from mongoose_py import Connection, Error, Handler, HttpMessage, Limits, TlsOpts, WsMessage
 
 PAGE = Path(__file__).resolve().parent / "page"
-MAX_SENDERS = 256  # TCP connections; of more the one that is silent for longest has to go
-MAX_SOCKETS = 256  # WebSockets of pages and devices; further ones are asked to come later
 SLOW_ABOVE = 1024 * 1024  # unsent bytes at which a page is cut off; above any one event
 PAGE_HEADERS = (
     "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n"
@@ -41,41 +39,30 @@ PAGE_HEADERS = (
 )
 
 
+def sender(conn: Connection) -> str:
+    """Return the address that *conn* is from."""
+    return conn.remote_addr[0] if conn.remote_addr else ""
+
+
 class Lines(Handler):
     """Lines of text, in datagrams or over TCP."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.senders: dict[Connection, None] = {}  # by TCP; the one heard of last stands last
-
-    def on_accept(self, conn: Connection) -> None:
-        """Make room for a sender."""
-        self.senders[conn] = None
-        if len(self.senders) > MAX_SENDERS:
-            self.senders.pop(oldest := next(iter(self.senders)))
-            oldest.close()
 
     def on_read(self, conn: Connection, data: bytes) -> None:
         """Take the complete lines; over TCP an unfinished one comes again with the rest."""
-        sender = (conn.remote_addr or [""])[0]
-        if conn.is_udp:
-            self.store.take("udp", sender, *data.splitlines())
-            return
-        self.senders[conn] = self.senders.pop(conn, None)
-        *lines, unfinished = data.split(b"\n")
-        self.store.take("tcp", sender, *lines)
-        conn.recv_keep(len(unfinished))
+        *lines, unfinished = [*data.splitlines(), b""] if conn.is_udp else data.split(b"\n")
+        self.store.take("udp" if conn.is_udp else "tcp", sender(conn), *lines)
         if len(unfinished) > MAX_LINE:
             self.store.reject(f"tcp: a line without end, over {MAX_LINE} bytes")
             conn.close()
+        elif unfinished:
+            conn.recv_keep(len(unfinished))
 
     def on_error(self, conn: Connection, message: str) -> None:
         """Count a connection that was lost."""
         self.store.reject(f"tcp: {message}")
-
-    def on_close(self, conn: Connection) -> None:
-        """Forget a sender."""
-        self.senders.pop(conn, None)
 
 
 def command(name: str, word: str) -> Message:
@@ -88,6 +75,7 @@ class Mqtt(Broker):
 
     CLIENTS, SUBSCRIPTIONS, RETAINED, ROUTES = 256, 64, 1024, 1024  # at most
     LIMITS = Limits(
+        connections=500,  # of devices and pages; further ones are refused
         recv_buffer=64 * 1024,
         send_backlog=4 * 1024 * 1024,
         ws_message=4096,
@@ -126,7 +114,7 @@ class Web(Handler):
         self.store, self.mqtt, self.names = store, mqtt, {"localhost", name.lower()}
         self.started = time.monotonic()
         self.urls: dict[str, str] = {}  # where we listen, by setting
-        self.sockets: dict[Connection, bool] = {}  # WebSockets; True: of a page
+        self.pages: set[Connection] = set()  # WebSockets; others are devices'
         self.answers: dict[str, Callable[[], Any]] = {
             "/api/sensors": lambda: store.rows("SELECT * FROM sensor_now"),
             "/api/actuators": lambda: store.rows("SELECT * FROM actuator ORDER BY name"),
@@ -164,21 +152,18 @@ class Web(Handler):
 
     def welcome(self, conn: Connection, message: HttpMessage) -> None:
         """Make a request a WebSocket; a page gets all there is to show."""
-        if len(self.sockets) >= MAX_SOCKETS:
-            conn.reply_json({"error": "too many are here"}, 503, headers={"Retry-After": "5"})
-        elif conn.ws_upgrade(message, origins=("same", None)):  # our page, or no page at all
+        if not conn.ws_upgrade(message, origins=("same", None)):  # our page, or no page at all
+            return
+        if message.uri == "/live":
             self.tick()  # so that no news of before comes behind the snapshot
-            self.sockets[conn] = message.uri == "/live"
-            if self.sockets[conn]:
-                sensors = [self.store.sensor(name) for name in self.store.names("sensor")]
-                self.tell([conn], "snapshot", sensors)
+            self.pages.add(conn)
+            everything = [self.store.sensor(name) for name in self.store.names("sensor")]
+            self.tell([conn], "snapshot", everything)
 
     def on_ws_message(self, conn: Connection, message: WsMessage) -> None:
         """Take the lines of a device, or the command of a page."""
-        if not self.sockets[conn]:
-            sender = (conn.remote_addr or [""])[0]
-            self.store.take("ws", sender, *message.data.splitlines())
-            return
+        if conn not in self.pages:
+            return self.store.take("ws", sender(conn), *message.data.splitlines())
         try:
             self.obey(*message.text.split())
         except ValueError as exc:
@@ -197,7 +182,7 @@ class Web(Handler):
 
     def on_close(self, conn: Connection) -> None:
         """Forget who has left."""
-        self.sockets.pop(conn, None)
+        self.pages.discard(conn)
 
     def on_error(self, conn: Connection, message: str) -> None:
         """Count what is no HTTP or WebSocket, and connections that were lost."""
@@ -207,7 +192,7 @@ class Web(Handler):
         """Return the counters."""
         return {
             **self.store.counts,
-            "pages": sum(self.sockets.values()),
+            "pages": len(self.pages),
             "uptime": round(time.monotonic() - self.started, 3),  # seconds
             "listening": self.urls,
         }
@@ -221,11 +206,10 @@ class Web(Handler):
 
     def tick(self) -> None:
         """Tell pages what is new, and save it; one that reads too slowly has to come again."""
-        pages = [conn for conn, is_page in self.sockets.items() if is_page]
-        for page in pages:
+        for page in self.pages:
             if page.send_len > SLOW_ABOVE:
                 page.close()
-        self.tell(pages, "news", self.store.news())
+        self.tell(self.pages, "news", self.store.news())
         self.store.save()
 
 
