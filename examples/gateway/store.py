@@ -64,7 +64,7 @@ class Store:
 
     def put(self, table: str, name: str, **known: object) -> None:
         """Note what is known of a sensor, an alarm, an actuator or a device."""
-        known.update(name=name, seen=now_ms())
+        known.update(name=name[:80], seen=now_ms())
         marks = ", ".join("?" * len(known))
         changes = ", ".join(f"{column} = excluded.{column}" for column in known)
         insert = f"INSERT INTO {table} ({', '.join(known)}) VALUES ({marks})"
