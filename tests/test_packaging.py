@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,18 @@ def test_the_sdist_holds_all_it_takes_to_build_test_and_learn(sdist: Path) -> No
                 expected.add(path.relative_to(ROOT).as_posix())
     assert expected - held == set()
     assert not [name for name in held if name.endswith((".so", ".o", ".pyc"))]
+
+
+def test_wheels_are_tested_next_to_everything_but_the_package(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        held = {name.split("/")[1] for name in archive.getnames() if "/" in name}
+    built_from = {"MANIFEST.in", "PKG-INFO", "build_ffi.py", "setup.cfg", "setup.py"}
+    settings = (
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[tool.cibuildwheel]")
+    )
+    sources = settings[2].partition("test-sources = [")[2].partition("]")[0]
+    package = {"mongoose_py", "mongoose_py.egg-info"}
+    assert set(re.findall(r'"(.+?)"', sources)) == held - built_from - package
 
 
 def test_the_wheel_holds_the_package_and_one_extension_module(wheel: Path) -> None:

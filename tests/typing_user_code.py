@@ -117,6 +117,8 @@ class Everything(Handler):
         """Bytes, never ``None``."""
         assert_type(conn.recv_data(), bytes)
         assert_type(conn.id, int)
+        assert_type(conn.url, str)
+        assert_type(conn.manager, Manager)
 
     def on_http(self, conn: Connection, message: HttpMessage) -> None:
         """A request, or a response."""
