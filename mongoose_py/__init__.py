@@ -17,7 +17,7 @@ from mongoose_py.__about__ import __version__
 from mongoose_py.base64 import base64_decode, base64_encode
 from mongoose_py.clock import millis
 from mongoose_py.connection import Connection
-from mongoose_py.dns import Resolver
+from mongoose_py.dns import Lookup, Resolver
 from mongoose_py.errors import AddressError, ConnectionClosed, Error, SystemCallError
 from mongoose_py.events import (
     MG_EV_ACCEPT,
@@ -148,6 +148,7 @@ __all__ = [
     "Handler",
     "HttpMessage",
     "Limits",
+    "Lookup",
     "Manager",
     "MqttClientSession",
     "MqttMessage",

@@ -1,17 +1,24 @@
-"""Host names: how a manager looks them up. The looking up itself is done in C."""
+"""Host names: how a manager looks them up, and one look-up. The work is done in C."""
 
 from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
+from functools import partial
 from operator import index
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Callable, Union
 
 from mongoose_py._mongoose_cffi import ffi, lib
+from mongoose_py.errors import Error
+from mongoose_py.handler import Handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mongoose_py.connection import Connection
+
+    Addresses = list[tuple[str, int, bool]]
     Path = Union[str, "os.PathLike[str]"]
 
 _MAX_SERVERS = 3
@@ -134,6 +141,72 @@ class Resolver:
         if code == lib.MGX_EINVAL:
             raise ValueError(f"resolver: {ffi.string(err.text).decode('utf-8', 'replace')}")
         return code
+
+
+class Lookup:
+    """A look-up that :meth:`Manager.resolve` has begun. It need not be kept.
+
+    Both members may be used from any thread.
+    """
+
+    __slots__ = ("__weakref__", "_callback", "_conn")
+
+    def __init__(self, callback: Callable[[Addresses, str], object]) -> None:
+        self._callback: Callable[[Addresses, str], object] | None = callback
+        self._conn: Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"<Lookup {'active' if self.active else 'inactive'}>"
+
+    @property
+    def active(self) -> bool:
+        """``True`` until the callback is called, :meth:`cancel`, or the end of the manager."""
+        manager = None if self._conn is None else self._conn._manager()
+        return self._callback is not None and manager is not None and not manager._closed
+
+    def cancel(self) -> None:
+        """Have the callback not called any more. Harmless when it is over.
+
+        From a thread other than the polling one, a call that is already under way goes on.
+        """
+        self._callback = None
+        if self._conn is not None:
+            self._conn.close()
+
+    def _begin(self, conn: Connection, url: str) -> None:
+        """Look *url* up on a connection that has no other purpose."""
+        self._conn = conn
+        conn.set_handler(_Outcome(self))
+        try:
+            conn.resolve(url)
+        except BaseException:
+            conn.close()
+            raise
+
+    def _deliver(self, addresses: Addresses, error: str) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback(addresses, error)
+
+
+class _Outcome(Handler):
+    """Has the loop tell a look-up what came of it; never inside the call that began it."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+
+    def on_resolve(self, conn: Connection, addresses: Addresses) -> None:
+        """Take the addresses."""
+        self._tell(conn, addresses, "")
+
+    def on_error(self, conn: Connection, message: str) -> None:
+        """Take the reason why there are none."""
+        self._tell(conn, [], message)
+
+    def _tell(self, conn: Connection, addresses: Addresses, error: str) -> None:
+        conn.close()
+        with suppress(Error):  # the manager is being closed
+            conn.manager.timer_add(0, partial(self._lookup._deliver, addresses, error))
 
 
 def _words(name: str, value: Iterable[str] | None, most: int) -> tuple[str, ...] | None:

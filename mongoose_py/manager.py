@@ -21,9 +21,9 @@ from mongoose_py._args import Data, as_bytes
 from mongoose_py._core import Core, is_alive, made_in
 from mongoose_py._manager import FEW_TARGETS
 from mongoose_py._mongoose_cffi import ffi, lib
-from mongoose_py.dns import Resolver
+from mongoose_py.dns import Lookup, Resolver
 from mongoose_py.errors import Error, SystemCallError, error_text, failure
-from mongoose_py.handler import Target, check_handler, event_masks
+from mongoose_py.handler import Handler, Target, check_handler, event_masks
 from mongoose_py.http import host_line
 from mongoose_py.limits import Limits, as_struct, ws_message_limit
 from mongoose_py.mqtt_manager import MqttManager
@@ -451,6 +451,35 @@ class Manager(WebsocketManager, MqttManager):
         options = {"http": lib.MGX_HTTP_OFF, "sntp": True}
         doing = "connect to SNTP server"
         return self._open(lib.mgx_connect, doing, url, handler, events, "", options)
+
+    def resolve(
+        self, url: str, callback: Callable[[list[tuple[str, int, bool]], str], object]
+    ) -> Lookup:
+        """Look up the host of *url* without a connection, as :class:`Resolver` says.
+
+        A UDP socket on the loopback is open meanwhile. Exceptions of *callback* take the
+        way of those of timers. When the manager is closed first it is not called.
+
+        Args:
+            url: ``example.com``, ``example.com:80``, ``tcp://example.com:80``; as for
+                ``Connection.resolve()``.
+            callback: Called once by the loop, with a list of ``(ip, port, is_ipv6)``, best
+                first, and ``""``; or with ``[]`` and a text that says why there is none.
+
+        Raises:
+            AddressError: If *url* is malformed.
+            TypeError: If *url* is no text, or *callback* not callable.
+            SystemCallError: If the system has no descriptor left.
+            Error: If the manager is closed.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {type(callback).__name__}")
+        lookup = Lookup(callback)
+        carrier = self._open(
+            lib.mgx_connect, "resolve on", "udp://127.0.0.1:9", Handler(), None, "", {}
+        )
+        lookup._begin(carrier, url)
+        return lookup
 
     @property
     def connections(self) -> tuple[Connection, ...]:

@@ -16,6 +16,7 @@ from mongoose_py import (
     Connection,
     Handler,
     HttpMessage,
+    Lookup,
     Manager,
     MqttClientSession,
     MqttMessage,
@@ -36,9 +37,9 @@ from mongoose_py import (
 EVENTS = """ERROR OPEN POLL RESOLVE CONNECT ACCEPT TLS_HS READ WRITE CLOSE HTTP_HDRS HTTP_MSG
     WS_OPEN WS_MSG WS_CTL MQTT_CMD MQTT_MSG MQTT_OPEN SNTP_TIME WAKEUP USER"""
 LEVELS = "NONE ERROR INFO DEBUG VERBOSE"
-CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Manager
-    MqttClientSession MqttMessage MqttSession MqttWill Reconnect Resolver Rpc RpcReq SntpResult
-    SystemCallError Timer TlsCertificate TlsInfo TlsOpts WsMessage"""
+CLASSES = """AddressError Connection ConnectionClosed Error Handler HttpMessage Limits Lookup
+    Manager MqttClientSession MqttMessage MqttSession MqttWill Reconnect Resolver Rpc RpcReq
+    SntpResult SystemCallError Timer TlsCertificate TlsInfo TlsOpts WsMessage"""
 TYPES = "EventData EventHandler"
 MQTT_TYPES = "BINARY_DATA BYTE INT SHORT STRING STRING_PAIR VARIABLE_INT"
 OPCODES = "BINARY CLOSE CONTINUE PING PONG TEXT"
@@ -91,6 +92,7 @@ METHODS: dict[type, dict[str, str]] = {
         "mqtt_session": "",
         "next_timeout": "",
         "poll": "timeout_ms=0",
+        "resolve": "url, callback",
         "run": "poll_ms=100",
         "sntp_connect": "url, handler=None",
         "stop": "",
@@ -169,6 +171,7 @@ METHODS: dict[type, dict[str, str]] = {
     Reconnect: {"__init__": "min_delay=1.0, max_delay=60.0"},
     Rpc: {"__init__": "", "add": "method, handler", "process": "frame"},
     RpcReq: {"err": "code, message", "ok": "result_json"},
+    Lookup: {"cancel": ""},
     Timer: {"cancel": ""},
     TlsCertificate: {"__init__": "der"},
     TlsOpts: {"__init__": "ca=None, cert=None, key=None, name=None, skip_verification=False"},
@@ -241,6 +244,7 @@ PROPERTIES: dict[type, str] = {
     Rpc: "methods",
     RpcReq: "frame is_notification method params",
     SntpResult: "delay leap offset stratum time_ms",
+    Lookup: "active",
     Timer: "active",
     TlsCertificate: "alt_names der issuer not_after not_before serial_number subject",
     TlsInfo: "alpn cipher peer_certificate resumed server_name version",
@@ -317,6 +321,7 @@ def test_methods_have_their_signature(cls: type, name: str) -> None:
         Rpc,
         RpcReq,
         SntpResult,
+        Lookup,
         Timer,
         Handler,
     ],

@@ -11,33 +11,34 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
-from mongoose_py import AddressError, Connection, Handler, Manager, Resolver
+from mongoose_py import AddressError, Manager, Resolver
 
 
-class Name(Handler):
-    """Looks one name up: the events of a look-up come to a connection."""
+class Names:
+    """Looks names up, and prints what is told about them."""
 
-    def __init__(self, manager: Manager, name: str) -> None:
-        self.name = name
-        self.asked = 0
-        self.found: list[bool] = []  # of each answer
-        # It has no other purpose; a UDP socket on a free port is the cheapest.
-        self.conn = manager.listen("udp://127.0.0.1:0", self)
+    def __init__(self, manager: Manager, names: list[str]) -> None:
+        self.manager = manager
+        self.names = names
+        self.waiting = 0  # for so many answers
+        self.failed = False
 
     def ask(self) -> None:
-        self.asked += 1
-        self.conn.resolve(self.name)
+        """Have all of them looked up."""
+        for name in self.names:
+            self.manager.resolve(name, partial(self.answer, name))
+            self.waiting += 1
 
-    def on_resolve(self, conn: Connection, addresses: list[tuple[str, int, bool]]) -> None:
-        """Print the addresses, best first."""
-        print(self.name, *[ip for ip, _, _ in addresses], flush=True)
-        self.found.append(True)
-
-    def on_error(self, conn: Connection, message: str) -> None:
-        """Say why there is none; the socket stays open for the next time."""
-        print(message, file=sys.stderr, flush=True)
-        self.found.append(False)
+    def answer(self, name: str, addresses: list[tuple[str, int, bool]], error: str) -> None:
+        """Print the addresses, best first, or why there are none."""
+        self.waiting -= 1
+        if error:
+            self.failed = True
+            print(error, file=sys.stderr, flush=True)
+        else:
+            print(name, *[ip for ip, _, _ in addresses], flush=True)
 
 
 def main() -> int:
@@ -50,18 +51,16 @@ def main() -> int:
     try:
         resolver = Resolver(servers=args.server)
         with Manager(resolver=resolver) as manager:
-            names = [Name(manager, name) for name in args.hostname or ["google.com"]]
-            for name in names:
-                name.ask()
-                if not args.once:
-                    manager.timer_add(args.interval * 1000, name.ask, repeat=True)
+            names = Names(manager, args.hostname or ["google.com"])
+            names.ask()
             if not args.once:
+                manager.timer_add(args.interval * 1000, names.ask, repeat=True)
                 manager.run()
                 return 0
             limit = manager.timer_add(5000, manager.stop)
-            while limit.active and any(len(name.found) < name.asked for name in names):
+            while limit.active and names.waiting:
                 manager.poll(100)
-            return 0 if all(name.found == [True] for name in names) else 1
+            return 1 if names.failed or names.waiting else 0
     except (AddressError, ValueError) as exc:
         parser.error(str(exc))
     except KeyboardInterrupt:
