@@ -1,7 +1,7 @@
 """The manager: one event loop, its connections, handlers and timers.
 
 Here are the loop, and what concerns connections of any kind; what a manager can do with
-WebSocket and MQTT comes from the files of these topics.
+HTTP, WebSocket and MQTT comes from the files of these topics.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mongoose_py.dns import Lookup, Resolver
 from mongoose_py.errors import Error, SystemCallError, error_text, failure
 from mongoose_py.handler import Handler, Target, check_handler, event_masks
 from mongoose_py.http import host_line
+from mongoose_py.http_manager import HttpManager
 from mongoose_py.limits import Limits, as_struct, ws_message_limit
 from mongoose_py.mqtt_manager import MqttManager
 from mongoose_py.timer import Timer
@@ -48,7 +49,7 @@ _LOOK = 0.05  # seconds; how often those are told to end that have come to be me
 _tags = count(1)
 
 
-class Manager(WebsocketManager, MqttManager):
+class Manager(HttpManager, WebsocketManager, MqttManager):
     """An event loop and its connections.
 
     Every method may be called from any thread, at any time; only ``poll()``, ``run()``

@@ -95,6 +95,7 @@ METHODS: dict[type, dict[str, str]] = {
         "resolve": "url, callback",
         "run": "poll_ms=100",
         "sntp_connect": "url, handler=None",
+        "sse_broadcast": "conns, event_type, data",
         "stop": "",
         "timer_add": "milliseconds, callback, repeat=False, run_now=False",
         "wakeup": "connection_id, data=b''",

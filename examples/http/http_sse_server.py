@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import suppress
 from datetime import datetime, timezone
+from functools import partial
 
-from mongoose_py import Connection, Error, Handler, HttpMessage, Manager
+from mongoose_py import Connection, Handler, HttpMessage, Manager
 
 PAGE = """<!doctype html>
 <title>Server-sent events</title>
@@ -47,7 +47,7 @@ class Events(Handler):
             conn.http_sse("connected", json.dumps({"id": conn.id}))
             self.watchers.add(conn)
         elif message.uri == "/trigger":
-            self.send("manual", {"time": now()})
+            self.send(conn.manager, "manual", {"time": now()})
             conn.reply(200, f"sent to {len(self.watchers)}\n")
         elif message.uri == "/stats":
             conn.reply_json({"active_connections": len(self.watchers), "events_sent": self.sent})
@@ -60,17 +60,14 @@ class Events(Handler):
         """Forget a watcher that left."""
         self.watchers.discard(conn)
 
-    def tick(self) -> None:
+    def tick(self, manager: Manager) -> None:
         """Count, and tell everyone."""
         self.ticks += 1
-        self.send("update", {"number": self.ticks, "time": now()})
+        self.send(manager, "update", {"number": self.ticks, "time": now()})
 
-    def send(self, name: str, data: object) -> None:
+    def send(self, manager: Manager, name: str, data: object) -> None:
         """Send an event to everyone; who is gone or does not read misses it."""
-        for conn in self.watchers:
-            with suppress(Error):
-                conn.http_sse(name, json.dumps(data))
-                self.sent += 1
+        self.sent += manager.sse_broadcast(self.watchers, name, json.dumps(data))
 
 
 def now() -> str:
@@ -86,7 +83,8 @@ def main() -> None:
     with Manager(events) as manager:
         listener = manager.listen(args.listen)
         print(f"listening on {listener.url}/", flush=True)
-        manager.timer_add(args.interval * 1000, events.tick, repeat=True)
+        tick = partial(events.tick, manager)
+        manager.timer_add(args.interval * 1000, tick, repeat=True)
         manager.run()
     print("stopped")
 

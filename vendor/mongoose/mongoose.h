@@ -496,6 +496,11 @@ int mgx_http_reply(struct mg_mgr *mgr, uint64_t conn, int status, const char *he
  * client), framed as its head announced: a chunk, or as it is. len == 0 ends
  * it. MGX_EANSWERED: nothing was begun. On a raw TCP connection: a chunk. */
 int mgx_http_chunk(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len);
+/* The same piece, not empty, of the answers of many server connections. How many took
+ * it: those that mgx_http_chunk() would refuse, or that are no HTTP server's, are left out.
+ * MGX_EINVAL: it is empty; MGX_ECLOSED. */
+int64_t mgx_http_chunk_many(struct mg_mgr *mgr, const uint64_t *conns, size_t count,
+                            const char *data, size_t len);
 /* Send a request head and body that the caller built; no_body: a HEAD
  * request, whose response has none. MGX_EKIND: not an HTTP client. */
 int mgx_http_request(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t len,

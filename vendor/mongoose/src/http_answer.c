@@ -412,6 +412,22 @@ int mgx_http_chunk(struct mg_mgr *mgr, uint64_t conn, const char *data, size_t l
   return err;
 }
 
+int64_t mgx_http_chunk_many(struct mg_mgr *mgr, const uint64_t *conns, size_t count,
+                            const char *data, size_t len) {
+  int64_t sent = 0;
+  if (len == 0) return MGX_EINVAL;
+  mg__lock(mgr);
+  if (mgr->is_closed) sent = MGX_ECLOSED;
+  for (size_t i = 0; i < count && sent >= 0; i++) {
+    struct mg_connection *c = mg__conn_find(mgr, conns[i]);
+    if (c != NULL && !c->is_closing && c->proto == &mg__proto_http && !c->is_client &&
+        !c->is_listening)
+      sent += chunk_http(c, data, len) == MGX_OK;
+  }
+  mg__unlock(mgr);
+  return sent;
+}
+
 int mg__http_answer(struct mg_connection *c, int status, const char *head, size_t head_len,
                     const char *body, size_t body_len) {
   struct mg_http *h = mg__http(c);

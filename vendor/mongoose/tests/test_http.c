@@ -233,7 +233,11 @@ static void chunks(uint64_t conn, int ev, const char *data, size_t n) {
   if (ev != MG_EV_HTTP_MSG) return;
   CHECK(mgx_http_chunk(world.mgr, conn, "x", 1) == MGX_EANSWERED);
   CHECK(reply(conn, 200, "Transfer-Encoding: chunked\r\n", "one") == 0);
-  CHECK(mgx_http_chunk(world.mgr, conn, "two", 3) == 0);
+  {
+    const uint64_t all[] = {1, 2, conn, 99}; /* a listener, a client, this one, nobody */
+    CHECK(mgx_http_chunk_many(world.mgr, all, 4, "two", 3) == 1);
+    CHECK(mgx_http_chunk_many(world.mgr, all, 4, "", 0) == MGX_EINVAL);
+  }
   CHECK(mgx_http_chunk(world.mgr, conn, "", 0) == 0);
   CHECK(mgx_http_chunk(world.mgr, conn, "late", 4) == MGX_EANSWERED);
 }
