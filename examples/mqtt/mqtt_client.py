@@ -12,7 +12,6 @@ library's business.  On Ctrl-C it says goodbye.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 
 from mongoose_py import Connection, Handler, Manager, MqttMessage, Reconnect
@@ -47,7 +46,6 @@ def main() -> None:
     parser.add_argument("-q", "--qos", type=int, choices=[0, 1, 2], default=1)
     parser.add_argument("-k", "--keepalive", type=int, default=5, metavar="SECONDS")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with Manager() as manager:
         conn = manager.mqtt_connect(
             args.url,
@@ -55,14 +53,9 @@ def main() -> None:
             keepalive=args.keepalive,
             reconnect=Reconnect(min_delay=0.5, max_delay=3),
         )
-        session = conn.mqtt_session
-        session.mqtt_sub(args.sub_topic, args.qos)  # on each connection, when it is there
-        try:
-            while True:
-                manager.poll(1000)
-        except KeyboardInterrupt:
-            session.close()  # run() would close everything before this could be sent
-            manager.poll(100)
+        # On each connection, when it is there.
+        conn.mqtt_session.mqtt_sub(args.sub_topic, args.qos)
+        manager.run(drain=1)  # says goodbye to the server
     print("stopped")
 
 

@@ -52,7 +52,7 @@ class BroadcastServer:
 
     def handler(self, conn: Connection, ev: int, data: Any) -> None:
         if ev == MG_EV_HTTP_MSG and data.uri == "/ws":
-            conn.ws_upgrade(data)
+            conn.ws_upgrade(data, origins=["same", None])  # no other site's pages
         elif ev == MG_EV_HTTP_MSG:
             conn.reply(200, PAGE, {"Content-Type": "text/html; charset=utf-8"})
         elif ev == MG_EV_WS_OPEN:
