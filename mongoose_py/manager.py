@@ -458,8 +458,9 @@ class Manager(HttpManager, WebsocketManager, MqttManager):
     ) -> Lookup:
         """Look up the host of *url* without a connection, as :class:`Resolver` says.
 
-        A UDP socket on the loopback is open meanwhile. Exceptions of *callback* take the
-        way of those of timers. When the manager is closed first it is not called.
+        A UDP socket on the loopback is open meanwhile, one of ``Limits.connections``.
+        Exceptions of *callback* take the way of those of timers. When the manager is closed
+        first it is not called.
 
         Args:
             url: ``example.com``, ``example.com:80``, ``tcp://example.com:80``; as for
@@ -471,7 +472,7 @@ class Manager(HttpManager, WebsocketManager, MqttManager):
             AddressError: If *url* is malformed.
             TypeError: If *url* is no text, or *callback* not callable.
             SystemCallError: If the system has no descriptor left.
-            Error: If the manager is closed.
+            Error: If the manager is closed, or ``Limits.connections`` stands against it.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {type(callback).__name__}")
