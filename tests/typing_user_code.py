@@ -24,7 +24,9 @@ from mongoose_py import (
     Handler,
     HttpMessage,
     Limits,
+    Lookup,
     Manager,
+    MqttClientSession,
     MqttMessage,
     MqttSession,
     Rpc,
@@ -157,7 +159,15 @@ def objects() -> None:
     with Manager(Everything(), limits=Limits(ws_message=1 << 20)) as manager:
         conn = manager.mqtt_connect("mqtt://127.0.0.1", Everything(), will_topic="gone")
         conn.mqtt_pub("a/b", b"", qos=1, properties={"content_type": "text/plain"})
+        assert_type(conn.mqtt_session, MqttClientSession)
+        assert_type(conn.manager, Manager)
+        assert_type(conn.url, str)
         assert_type(manager.mqtt_session(), MqttSession)
+        lookup = manager.resolve("localhost", lambda found, error: found[0][0] + error)
+        assert_type(lookup, Lookup)
+        assert_type(manager.sse_broadcast([conn], "tick", "1"), int)
+        manager.resolve("localhost", lambda found: found)  # type: ignore[arg-type, misc]
+        manager.run(drain=0.5)
         assert_type(manager.fileno(), int)
         assert_type(manager.next_timeout(), Optional[float])
         assert_type(manager.connections, tuple[Connection, ...])
