@@ -503,23 +503,29 @@ def property_pairs(properties: Properties) -> list[tuple[str, object]]:
     """Return properties as pairs.
 
     Raises:
-        TypeError: If they are a text.
+        TypeError: If they are none.
     """
-    if isinstance(properties, (str, bytes)):
-        raise TypeError(f"properties must be a mapping or pairs, not {type(properties).__name__}")
-    pairs = properties.items() if isinstance(properties, Mapping) else properties
-    return list(pairs)  # pyright: ignore[reportReturnType]
+    return _pairs(properties, "properties")
+
+
+def _pairs(value: Any, name: str) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a mapping or pairs, not {value!r}")
+    return [_pair(one, name) for one in value]
+
+
+def _pair(value: Any, name: str) -> tuple[Any, Any]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name}: a pair is wanted, not {value!r}")
+    return value[0], value[1]
 
 
 def _user_properties(value: Any) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        return value.items()
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
         return (value,)
-    if isinstance(value, (str, bytes)):
-        raise TypeError(f"user_property must be a mapping or pairs, not {value!r}")
-    pairs: Iterable[object] = value
-    return pairs
+    return _pairs(value, "user_property")
 
 
 def _encoded(name: str, form: int, value: Any) -> bytes:
@@ -530,6 +536,8 @@ def _encoded(name: str, form: int, value: Any) -> bytes:
         return text_field(value, name)
     if form == MQTT_PROP_TYPE_BINARY_DATA:
         return binary_field(as_bytes(value, name), name)
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
     number = index(value)
     largest = _LARGEST_VARINT if form == MQTT_PROP_TYPE_VARIABLE_INT else 256 ** _WIDTHS[form] - 1
     if not 0 <= number <= largest:
@@ -640,9 +648,11 @@ def subscriptions(topic: Filters, qos: int, options: int = 0) -> list[tuple[str,
         TypeError: If one is of the wrong type.
     """
     checked_qos(qos)
+    if not isinstance(topic, Iterable) or isinstance(topic, bytes):
+        raise TypeError(f"topic must be a filter or several, not {topic!r}")
     found = []
     for one in (topic,) if isinstance(topic, str) else topic:
-        name, level = (one, qos) if isinstance(one, str) else one
+        name, level = (one, qos) if isinstance(one, str) else _pair(one, "topic")
         checked_filter(name)
         found.append((name, checked_qos(level) | options))
     if not found:

@@ -293,7 +293,12 @@ class MqttConnection(BaseConnection):
     def _mqtt_answer(
         self, cmd: int, packet_id: int, codes: Iterable[int], properties: Properties | None
     ) -> None:
-        given = bytes([*codes])
+        if not 1 <= index(packet_id) <= 65535:
+            raise ValueError(f"packet_id must be 1..65535, not {packet_id}")
+        numbers = [*codes]
+        if not all(0 <= index(code) <= 255 for code in numbers):
+            raise ValueError(f"codes must be 0..255, not {numbers}")
+        given = bytes(numbers)
         block = mqtt.properties_block(properties) if properties else b""
         number = self._open_id()
         result = lib.mgx_mqtt_suback(

@@ -130,7 +130,7 @@ def test_credentials_may_stand_in_the_url(make_manager: Callable[..., Manager]) 
         ({"version": 5, "properties": {"receive_maximum": 0}}, ValueError, "propert"),
         ({"version": 5, "properties": {"receive_maximum": 65536}}, ValueError, "65536"),
         ({"version": 5, "properties": {"user_property": "ab"}}, TypeError, "ab"),
-        ({"version": 5, "properties": "ab"}, TypeError, "str"),
+        ({"version": 5, "properties": "ab"}, TypeError, "'ab'"),
         ({"reconnect": 5}, TypeError, "int"),
     ],
     ids=lambda value: str(value)[:40],

@@ -115,6 +115,33 @@ def test_properties_that_do_not_fit_raise_and_send_nothing(
     assert peer.packet() == mp.Publish("next", b"x")
 
 
+@pytest.mark.parametrize(
+    ("properties", "shows"),
+    [
+        (5, "properties must be .* not 5"),
+        ("ab", "properties must be .* not 'ab'"),
+        ([5], "not 5"),
+        ([("content_type",)], "content_type"),
+        ({"user_property": 7}, "user_property must be .* not 7"),
+        ({"user_property": ["ab"]}, "user_property: a pair is wanted, not 'ab'"),
+        ({"user_property": [("a", "b", "c")]}, "'c'"),
+        ({"user_property": [("a", 1)]}, "user_property must be str, not int"),
+        ({"message_expiry_interval": "x"}, "message_expiry_interval must be .* not 'x'"),
+        ({"message_expiry_interval": 1.5}, "message_expiry_interval must be .* not 1.5"),
+        ({"correlation_data": 1}, "correlation_data"),
+    ],
+    ids=str,
+)
+def test_properties_of_the_wrong_type_are_shown(
+    opened: Callable[..., Any], properties: Any, shows: str
+) -> None:
+    _, conn, peer = opened(version=5)
+    with pytest.raises(TypeError, match=shows):
+        conn.mqtt_pub("a", "x", properties=properties)
+    conn.mqtt_pub("next", "x")
+    assert peer.packet() == mp.Publish("next", b"x")
+
+
 def test_version_4_has_no_properties_and_says_so(opened: Callable[..., Any]) -> None:
     _, conn, peer = opened()
     with pytest.raises(ValueError, match="content_type"):
@@ -308,6 +335,9 @@ def test_what_cannot_be_subscribed_to_raises_and_sends_nothing(
     opened: Callable[..., Any], args: Any, shows: str
 ) -> None:
     _, conn, peer = opened()
+    for topic in (5, b"a", [5], ["a", ("a",)], [("a", 1, 2)]):
+        with pytest.raises(TypeError, match="topic"):
+            conn.mqtt_sub(topic)
     with pytest.raises(ValueError, match=shows):
         conn.mqtt_sub(*args)
     if len(args) == 1 and isinstance(args[0], str):
