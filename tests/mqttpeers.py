@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mqttpackets as mp
+import rawpeer
 from conftest import DEADLINE, dial, pump
 from ports import free_port
 
@@ -25,16 +26,12 @@ NO_CLIENTS = "mosquitto_pub and mosquitto_sub are not installed"
 HAS_CLIENTS = bool(shutil.which("mosquitto_pub") and shutil.which("mosquitto_sub"))
 
 
-class Peer:
-    """A plain socket beside a manager that the test polls; speaks what it is told to."""
+class Peer(rawpeer.Peer):
+    """The other end of an MQTT connection; speaks what it is told to."""
 
     def __init__(self, manager: Manager, sock: socket.socket, version: int = 4) -> None:
-        self.manager = manager
-        self.sock = sock
+        super().__init__(manager, sock)
         self.version = version
-        self.wire = b""  # received and not looked at
-        self.ended = False
-        sock.setblocking(False)
 
     @classmethod
     def of(cls, manager: Manager, listener: Connection, version: int = 4) -> Peer:
@@ -57,42 +54,13 @@ class Peer:
 
     def send(self, *packets: mp.Packet | bytes) -> None:
         """Send packets, or bytes as they are; poll when the socket is full."""
-        data = b"".join(
-            [p if isinstance(p, bytes) else mp.encode(p, self.version) for p in packets]
+        self.send_bytes(
+            b"".join([p if isinstance(p, bytes) else mp.encode(p, self.version) for p in packets])
         )
-        while data:
-            try:
-                data = data[self.sock.send(data) :]
-            except BlockingIOError:
-                self.manager.poll(5)
-            except OSError:  # they have hung up
-                return
-
-    def receive(self) -> None:
-        """Take what has come, without waiting."""
-        try:
-            data = self.sock.recv(1 << 20)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self.wire += data
-        self.ended = self.ended or not data
 
     def packet(self) -> mp.Packet:
         """Return the next packet."""
-        found: list[tuple[mp.Packet, bytes]] = []
-
-        def complete() -> bool:
-            self.receive()
-            one = mp.decode(self.wire, self.version)
-            found.extend([one] if one else [])
-            return bool(found) or self.ended
-
-        pump(self.manager, complete, 2)
-        assert found, f"the connection ended after {self.wire!r}"
-        packet, self.wire = found[0]
-        return packet
+        return self.next(lambda wire: mp.decode(wire, self.version))
 
     def packets(self, count: int) -> list[mp.Packet]:
         """Return the next packets."""
@@ -100,24 +68,7 @@ class Peer:
 
     def until_the_end(self) -> list[mp.Packet]:
         """Return all packets up to the end of the connection."""
-
-        def over() -> bool:
-            self.receive()
-            return self.ended
-
-        pump(self.manager, over, 2)
-        wire, self.wire = self.wire, b""
-        return mp.decode_all(wire, self.version)
-
-    def close(self) -> None:
-        """Hang up."""
-        self.sock.close()
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        return mp.decode_all(self.rest(), self.version)
 
 
 @contextmanager

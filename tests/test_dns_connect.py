@@ -49,7 +49,7 @@ def test_a_client_connects_by_name_and_what_was_sent_before_arrives(
     server, seen = name_server({"host.test": ["127.0.0.1"]}), Recorder()
     manager = make_manager(seen, resolver=resolver(server), limits=PATIENT)
     listener = manager.listen(
-        "tcp://127.0.0.1:0", lambda conn, ev, data: ev == 7 and conn.send(data)
+        "tcp://127.0.0.1:0", lambda conn, ev, data: ev == MG_EV_READ and conn.send(data)
     )
     port = listener.local_addr[1]
     conn = manager.connect(f"tcp://host.test:{port}")

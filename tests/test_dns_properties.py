@@ -29,6 +29,7 @@ from dnsserver import (
     read_name,
     read_query,
     reply,
+    resolver,
     verdict,
 )
 from hypothesis import assume, example, given, settings
@@ -43,7 +44,6 @@ from mongoose_py import (
     Connection,
     Limits,
     Manager,
-    Resolver,
 )
 
 NAME = "a.test"
@@ -138,14 +138,7 @@ class Bench:
         self.manager = Manager(
             self.handle,
             limits=Limits(dns_cache=0, dns_timeout=600),
-            resolver=Resolver(
-                servers=[self.server.url],
-                search=[],
-                config=None,
-                hosts=None,
-                timeout=600,
-                family_delay=600,
-            ),
+            resolver=resolver(self.server, timeout=600, family_delay=600),
         )
         self.listener = self.manager.listen("udp://127.0.0.1:0")
 
@@ -282,14 +275,7 @@ class LookUps(RuleBasedStateMachine):
         self.manager = Manager(
             self.handle,
             limits=Limits(dns_cache=0, dns_timeout=600),
-            resolver=Resolver(
-                servers=[self.server.url],
-                search=[],
-                config=None,
-                hosts=None,
-                timeout=600,
-                family_delay=600,
-            ),
+            resolver=resolver(self.server, timeout=600, family_delay=600),
         )
         self.conns = [self.manager.listen("udp://127.0.0.1:0") for _ in range(3)]
         self.asked: dict[str, int] = {}  # resolutions of a name that were begun

@@ -23,6 +23,7 @@ from mongoose_py import (
     Handler,
     Limits,
     Manager,
+    MqttClientSession,
     MqttMessage,
     Reconnect,
 )
@@ -419,6 +420,23 @@ def cut_id(cut: Cut) -> str:
     return f"qos{cut[0]}-{cut[2]}-{'up' if cut[1] else 'down'}"
 
 
+def lasting(
+    manager: Manager, url: str, name: str, version: int = 4, handler: Any = None
+) -> MqttClientSession:
+    """Connect with a session that the server keeps; it comes back soon when it is cut."""
+    conn = manager.mqtt_connect(
+        url,
+        handler,
+        client_id=name,
+        clean_session=False,
+        version=version,
+        session_expiry=60 if version == 5 else None,
+        reconnect=SOON,
+    )
+    assert conn.mqtt_session is not None
+    return conn.mqtt_session
+
+
 @pytest.mark.parametrize("cut", cuts({1: 6, 2: 10}), ids=cut_id)
 def test_what_is_published_through_a_cut_arrives(
     mosquitto: Mosquitto, version: int, cut: Cut
@@ -431,16 +449,7 @@ def test_what_is_published_through_a_cut_arrives(
         watch = manager.mqtt_connect(mosquitto.url, collector)
         watch.mqtt_sub(topic, 2)
         pump(manager, lambda: collector.subscribed)
-        conn = manager.mqtt_connect(
-            proxy.url,
-            client_id=topic,
-            clean_session=False,
-            version=version,
-            session_expiry=60 if version == 5 else None,
-            reconnect=SOON,
-        )
-        session = conn.mqtt_session
-        assert session is not None
+        session = lasting(manager, proxy.url, topic, version)
         for message in MESSAGES:
             session.mqtt_pub(topic, message, qos)
         pump(manager, lambda: session.pending == 0 and {*MESSAGES} <= {*collector.got})
@@ -463,17 +472,7 @@ def test_what_is_received_through_a_cut_arrives(
     topic = f"cut/{next(_names)}"
     collector = Collector()
     with Manager() as manager, CuttingProxy(mosquitto.port, *where) as proxy:
-        conn = manager.mqtt_connect(
-            proxy.url,
-            collector,
-            client_id=topic,
-            clean_session=False,
-            version=version,
-            session_expiry=60 if version == 5 else None,
-            reconnect=SOON,
-        )
-        session = conn.mqtt_session
-        assert session is not None
+        session = lasting(manager, proxy.url, topic, version, collector)
         session.mqtt_sub(topic, qos)
         pump(manager, lambda: collector.subscribed)
         source = manager.mqtt_connect(mosquitto.url)
@@ -504,11 +503,7 @@ def test_any_thread_may_publish_through_losses(
         watch = manager.mqtt_connect(mosquitto.url, collector)
         watch.mqtt_sub("threads", 2)
         pump(manager, lambda: collector.subscribed)
-        conn = manager.mqtt_connect(
-            proxy.url, client_id="threads", clean_session=False, reconnect=SOON
-        )
-        session = conn.mqtt_session
-        assert session is not None
+        session = lasting(manager, proxy.url, "threads")
         with running(manager):
             for n in range(200):
                 session.mqtt_pub("threads", str(n), 2)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import socket
 from typing import NamedTuple
 
-from conftest import DEADLINE, dial, pump
+import rawpeer
+from conftest import dial
 
 from mongoose_py import Connection, Manager
 
@@ -105,93 +105,41 @@ def accept(key: str) -> str:
     return base64.b64encode(digest).decode()
 
 
-class Peer:
-    """The other end: a plain socket beside a manager that the test polls."""
-
-    def __init__(self, manager: Manager, sock: socket.socket) -> None:
-        self.manager = manager
-        self.sock = sock
-        self.wire = b""  # received and not looked at
-        self.ended = False
-        sock.setblocking(False)
+class Peer(rawpeer.Peer):
+    """The other end of a WebSocket."""
 
     @classmethod
     def of(cls, manager: Manager, listener: Connection, *lines: str) -> Peer:
         """Connect to *listener* and become a WebSocket."""
-        peer = cls(manager, dial(listener))
-        peer.send(handshake(*lines))
-        peer.head()
-        return peer
+        other = cls(manager, dial(listener))
+        other.send(handshake(*lines))
+        other.head()
+        return other
 
     def send(self, *wires: bytes) -> None:
         """Send, polling when the socket is full."""
-        data = b"".join(wires)
-        while data:
-            try:
-                data = data[self.sock.send(data) :]
-            except BlockingIOError:
-                self.manager.poll(5)
-            except OSError:  # they have hung up
-                return
-
-    def _receive(self) -> None:
-        try:
-            data = self.sock.recv(1 << 20)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self.wire += data
-        self.ended = self.ended or not data
+        self.send_bytes(b"".join(wires))
 
     def head(self) -> str:
         """Return the next HTTP head."""
 
-        def complete() -> bool:
-            self._receive()
-            return b"\r\n\r\n" in self.wire
+        def decode_head(wire: bytes) -> tuple[str, bytes] | None:
+            head, end, rest = wire.partition(b"\r\n\r\n")
+            return (head.decode(), rest) if end else None
 
-        pump(self.manager, complete, 2)
-        head, _, self.wire = self.wire.partition(b"\r\n\r\n")
-        return head.decode()
+        return self.next(decode_head)
 
     def frame(self) -> Frame:
         """Return the next frame."""
-        found: list[tuple[Frame, bytes]] = []
-
-        def complete() -> bool:
-            self._receive()
-            one = decode(self.wire)
-            found.extend([one] if one else [])
-            return bool(found)
-
-        pump(self.manager, complete, 2)
-        frame, self.wire = found[0]
-        return frame
+        return self.next(decode)
 
     def until_the_end(self) -> list[Frame]:
         """Return all frames up to the end of the connection."""
-
-        def over() -> bool:
-            self._receive()
-            return self.ended
-
-        pump(self.manager, over, 2)
+        wire = self.rest()
         frames = []
-        while self.wire:
-            one = decode(self.wire)
+        while wire:
+            one = decode(wire)
             assert one is not None
-            frame, self.wire = one
+            frame, wire = one
             frames.append(frame)
         return frames
-
-    def close(self) -> None:
-        """Hang up."""
-        self.sock.close()
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sock.settimeout(DEADLINE)
-        self.close()
