@@ -7,7 +7,7 @@ from typing import Any, Callable
 import pytest
 from conftest import Recorder, pump, url_of
 from wsecho import Echo
-from wsframes import CLOSE, KEY, accept, decode
+from wsframes import CLOSE, KEY, TEXT, accept, decode
 
 from mongoose_py import (
     MG_EV_CLOSE,
@@ -202,6 +202,17 @@ def test_client_and_server_talk_over_a_unix_socket(make_manager: Make, tmp_path:
     pump(manager, lambda: conn.id == 0)
     assert seen == ["x" * 1000]
     assert echo.controls == [(CLOSE, b"\x03\xe8", 1000, "")]
+
+
+def test_what_is_broadcast_to_a_client_connection_is_masked(make_manager: Make) -> None:
+    echo, seen = Echo(), Recorder()
+    manager = make_manager()
+    url = url_of(manager.listen("http://127.0.0.1:0", echo), "ws")
+    conns = [manager.ws_connect(url, seen) for _ in range(2)]
+    pump(manager, seen.saw(MG_EV_WS_OPEN, 2))
+    assert manager.ws_broadcast(conns, "news") == 2
+    pump(manager, lambda: len(echo.messages) == 2)  # an unmasked frame would be refused
+    assert echo.messages == [(TEXT, b"news")] * 2
 
 
 def test_client_frames_are_masked_with_ever_new_keys(make_manager: Make) -> None:

@@ -499,6 +499,23 @@ static void test_a_client_pings_before_its_keep_alive_is_over_and_notices_a_dead
   world_end();
 }
 
+static void test_the_topics_of_all_aliases_together_are_bounded(void) {
+  struct mgx_limits limits;
+  mgx_limits_init(&limits);
+  limits.recv_buffer = 10;
+  seen[0] = '\0';
+  serve(&limits, keep_short); /* topic alias maximum 2 */
+  says(CONNECT5);
+  turns(5);
+  got_len = 0;
+  says("30 0c 00 06 61 61 61 61 61 61 03 23 00 01  30 0c 00 06 62 62 62 62 62 62 03 23 00 01");
+  says("30 0a 00 04 63 63 63 63 03 23 00 02");
+  CHECK(hears(""));
+  says("30 0b 00 05 63 63 63 63 63 03 23 00 02");
+  CHECK(hears("e0 01 97") && logged("3:ERROR(MQTT: topic aliases above the recv_buff"));
+  world_end();
+}
+
 static void test_a_connect_that_would_be_malformed_is_refused(void) {
   static char large[65536];
   struct mgx_mqtt_connect connect = plain_connect;
@@ -681,6 +698,7 @@ int main(void) {
   RUN(test_a_server_that_breaks_the_protocol_is_left);
   RUN(test_a_server_that_does_not_answer_is_given_up);
   RUN(test_a_client_pings_before_its_keep_alive_is_over_and_notices_a_dead_peer);
+  RUN(test_the_topics_of_all_aliases_together_are_bounded);
   RUN(test_a_connect_that_would_be_malformed_is_refused);
   RUN(test_a_handler_may_close_the_connection_in_any_event);
   RUN(test_a_loop_that_is_left_in_every_event_tells_each_once);
