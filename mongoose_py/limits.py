@@ -36,6 +36,8 @@ class Limits:
         keepalive_timeout: Seconds a connection may be idle between two requests.
         connect_timeout: Seconds a TCP connect may take, to whichever address of a host.
         tls_handshake_timeout: Seconds a TLS handshake may take; then ``MG_EV_ERROR``.
+        tls_handshakes: TLS handshakes of accepted connections that may be under way; for
+            each further one ``MG_EV_ERROR`` ends that which began first.
         dns_timeout: Seconds a host name may take to be looked up, all servers included.
         dns_queries: Host names that are looked up at a time; others wait.
         dns_cache: Answers of name servers that are kept, two per name, for as long as
@@ -79,6 +81,7 @@ class Limits:
     keepalive_timeout: float = 75.0
     connect_timeout: float = 10.0
     tls_handshake_timeout: float = 10.0
+    tls_handshakes: int = 4096
     dns_timeout: float = 3.0
     dns_queries: int = 32
     dns_cache: int = 256

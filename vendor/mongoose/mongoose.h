@@ -247,6 +247,8 @@ struct mgx_limits {
   uint64_t keepalive_timeout_ms; /* 75000: idle between two requests */
   uint64_t connect_timeout_ms;   /* 10000: TCP connect, to whichever address of a host */
   uint64_t tls_handshake_timeout_ms; /* 10000: from the start of a TLS handshake to its end */
+  uint64_t tls_handshakes;       /* 4096: of accepted connections, under way at a time; then the
+                                    one that began first is given up */
   uint64_t dns_timeout_ms;       /* 3000: to look a host name up, all servers included */
   uint64_t dns_queries;          /* 32: names that are looked up at a time; others wait */
   uint64_t dns_cache;            /* 256: answers kept, two per name; 0: none */

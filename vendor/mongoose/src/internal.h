@@ -53,6 +53,7 @@ enum {
   MG_POOL_BLOCKS = 64,          /* free blocks a manager keeps: 1 MiB */
   MG_ARENA_SIZE = 256 * 1024,   /* for buffers that live for a turn */
   MG_ACCEPT_BUDGET = 64,        /* per listener and turn */
+  MG_HANDSHAKE_BUDGET = 32,     /* steps of TLS handshakes per turn: a signature is a millisecond */
   MG_DATAGRAM_BUDGET = 64,      /* per UDP socket and turn */
   MG_READ_BUDGET = 256 * 1024,  /* bytes per connection and turn */
   MG_WRITE_BUDGET = 1024 * 1024,
@@ -420,6 +421,9 @@ struct mg_mgr {
   int num_handlers;
   struct mg_tls_ctx **tls_ctxs; /* tls_context.c: by number; owned */
   int num_tls_ctxs;
+  struct mg_link handshakes; /* tls.c: of accepted connections, oldest first */
+  size_t num_handshakes;
+  int handshakes_left; /* steps of them in this turn */
   struct mg_link wakeups;      /* wakeup.c */
   uint64_t wakeup_bytes;       /* in it */
   uint64_t wakeup_id;

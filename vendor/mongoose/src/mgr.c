@@ -87,6 +87,7 @@ void mgx_limits_init(struct mgx_limits *limits) {
       .keepalive_timeout_ms = 75000,
       .connect_timeout_ms = 10000,
       .tls_handshake_timeout_ms = 10000,
+      .tls_handshakes = 4096,
       .ws_message = 3 * 1024 * 1024,
       .ws_close_timeout_ms = 5000,
       .ws_pong_timeout_ms = 20000,
@@ -156,6 +157,7 @@ struct mg_mgr *mgx_mgr_new(uint32_t tag, const struct mgx_callbacks *callbacks,
   mg__link_init(&mgr->dirty);
   mg__link_init(&mgr->polls);
   mg__link_init(&mgr->lingering);
+  mg__link_init(&mgr->handshakes);
   mg__link_init(&mgr->wakeups);
   mgr->now = mgr->os->monotonic_ms();
   mgr->poller_ops = poller_choose(mgr->os, poller);
@@ -429,6 +431,7 @@ int mg_mgr_poll(struct mg_mgr *mgr, int ms) {
   }
   mgr->now = mgr->os->monotonic_ms();
   mgr->interrupted = false;
+  mgr->handshakes_left = MG_HANDSHAKE_BUDGET;
   run_todo(mgr);
   if (!mgr->leave) mg__timers_run(mgr);
   run_deadlines(mgr);

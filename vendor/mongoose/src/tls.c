@@ -32,6 +32,13 @@ bool mg__tls_is_cut(const struct mg_connection *c) { return c->tls->is_cut; }
 
 /* ---- life ------------------------------------------------------------------------------ */
 
+/* Its handshake, which may have been in mgr->handshakes, is over. */
+static void tls_shaken(struct mg_tls *t) {
+  if (mg__link_empty(&t->under_way)) return;
+  mg__link_del(&t->under_way);
+  t->conn->mgr->num_handshakes--;
+}
+
 static char *tls_copy_name(struct mg_str name) {
   char *copy;
   if (name.len > 1 && name.buf[0] == '[' && name.buf[name.len - 1] == ']') {
@@ -69,6 +76,8 @@ int mg__tls_set(struct mg_connection *c, struct mg_tls_ctx *ctx, struct mg_str n
   mg__tls_ctx_unref(t->ctx);
   t->ctx = ctx;
   t->socket_result = 1;
+  if (t->conn == NULL) mg__link_init(&t->under_way);
+  t->conn = c;
   /* Who has spoken in plain text ends that in plain text: "220 go ahead" (STARTTLS). */
   if (c->has_read && !c->is_tls) t->plain_left = c->send.len;
   c->tls = t;
@@ -84,6 +93,7 @@ int mg__tls_inherit(struct mg_connection *c, const struct mg_connection *listene
 void mg__tls_free(struct mg_connection *c) {
   struct mg_tls *t = c->tls;
   if (t == NULL) return;
+  tls_shaken(t);
   if (t->engine != NULL) t->engine->free(c);
   c->tls = NULL;
   mg__tls_ctx_unref(t->ctx);
@@ -141,6 +151,7 @@ static void tls_handshake_failed(struct mg_connection *c) {
   int n = snprintf(text, sizeof(text), "TLS handshake failed: %s",
                    t->error == NULL ? "out of memory" : t->error);
   t->state = MG_TLS_FAILED;
+  tls_shaken(t);
   c->stall_at = 0;
   mg__conn_drop_queue(c);
   mg__conn_abandon(c, text, n < 0 ? 0 : (size_t) n < sizeof(text) ? (size_t) n : sizeof(text) - 1);
@@ -149,6 +160,7 @@ static void tls_handshake_failed(struct mg_connection *c) {
 
 static void tls_ready(struct mg_connection *c) {
   c->tls->state = MG_TLS_READY;
+  tls_shaken(c->tls);
   c->stall_at = 0;
   mg__emit(c, MG_EV_TLS_HS);
   if (c->is_closing) return;
@@ -191,12 +203,33 @@ static bool tls_can_begin(struct mg_connection *c) {
   return t->error == NULL;
 }
 
+/* Is it time for it? */
+static bool tls_is_due(const struct mg_connection *c) {
+  const struct mg_tls *t = c->tls;
+  return c->is_tls && (t == NULL || (t->state == MG_TLS_IDLE && t->plain_left == 0)) &&
+         !c->is_closing && !c->is_listening && !c->is_connecting && c->fd >= 0 && c->deferred == 0;
+}
+
+/* Of those who never finish, the one that came first goes when another one comes. To refuse
+ * the newcomer would let a few of them keep everybody else out. */
+static void tls_make_room(struct mg_mgr *mgr) {
+  uint64_t limit = mgr->limits.tls_handshakes;
+  struct mg_tls *oldest;
+  if (limit == 0 || mgr->num_handshakes < limit) return;
+  oldest = MG_CONTAINER(mgr->handshakes.next, struct mg_tls, under_way);
+  tls_shaken(oldest);
+  mg__conn_error(oldest->conn,
+                 "tls_handshakes limit: %llu TLS handshakes are under way, and this one began first",
+                 (unsigned long long) limit);
+}
+
 void mg__tls_begin(struct mg_connection *c) {
-  struct mg_tls *t = c->tls;
+  struct mg_tls *t;
   uint64_t ms = c->mgr->limits.tls_handshake_timeout_ms;
-  if (!c->is_tls || (t != NULL && t->state != MG_TLS_IDLE) || c->is_closing || c->is_listening ||
-      c->is_connecting || c->fd < 0 || c->deferred != 0 || (t != NULL && t->plain_left > 0))
-    return;
+  if (!tls_is_due(c)) return;
+  if (c->is_accepted) tls_make_room(c->mgr);
+  if (!tls_is_due(c)) return; /* a handler has run */
+  t = c->tls;
   if (t == NULL && mg__tls_set(c, NULL, (struct mg_str){"", 0}) != MGX_OK) {
     mg__conn_error(c, "TLS: out of memory");
     return;
@@ -207,6 +240,10 @@ void mg__tls_begin(struct mg_connection *c) {
     return;
   }
   t->state = MG_TLS_HANDSHAKE;
+  if (c->is_accepted) {
+    mg__link_add_tail(&c->mgr->handshakes, &t->under_way);
+    c->mgr->num_handshakes++;
+  }
   if (c->is_client && t->name == NULL && c->name != NULL && c->name[0] != '\0') {
     struct mg_str host = {c->name, strlen(c->name)};
     t->name = tls_name_ok(host) ? tls_copy_name(host) : NULL;
@@ -232,7 +269,8 @@ bool mg__tls_ready(struct mg_connection *c, unsigned what) {
       tls_push(c);
       mg__conn_watch(c);
     }
-    if (what & (MG_POLL_IN | MG_POLL_ERR)) tls_shake(c);
+    /* What is left for the next turn is reported again there. */
+    if ((what & (MG_POLL_IN | MG_POLL_ERR)) && c->mgr->handshakes_left-- > 0) tls_shake(c);
   }
   return !c->is_closing && c->tls->state >= MG_TLS_READY;
 }

@@ -97,6 +97,8 @@ extern const struct mg_tls_engine mg__tls_openssl, mg__tls_foreign;
 
 struct mg_tls {
   const struct mg_tls_engine *engine;
+  struct mg_connection *conn;
+  struct mg_link under_way; /* mgr->handshakes */
   struct mg_tls_ctx *ctx; /* counted; a listener's: for its children; NULL: none was given */
   SSL *ssl;               /* owned */
   char *name;             /* clients: of the server, verified; owned; NULL: none */

@@ -259,6 +259,27 @@ static void test_a_handshake_takes_no_longer_than_its_limit(void) {
   world_end();
 }
 
+static void test_the_handshake_that_began_first_makes_room_for_the_next(void) {
+  struct mgx_limits limits;
+  int fds[3];
+  mgx_limits_init(&limits);
+  limits.tls_handshakes = 2;
+  CHECK(world_open(&limits, MGX_POLLER_DEFAULT) != NULL);
+  CHECK(listen_tls("https://127.0.0.1:0", server_context()) == 1);
+  for (int i = 0; i < 3; i++) {
+    fds[i] = dial(1);
+    CHECK(world_until(i == 0 ? "2:ACCEPT" : i == 1 ? "3:ACCEPT" : "4:ACCEPT"));
+  }
+  CHECK(world_until("2:ERROR(tls_handshakes limit: 2 TLS") && world_until("2:CLOSE"));
+  CHECK(connect_tls(world_url(1, "https"), client_context(), NULL) == 5); /* 6 is its other end */
+  CHECK(world_until("5:TLS_HS") && world_until("6:TLS_HS"));
+  CHECK(logged("3:ERROR(tls_handshakes limit") && !logged("4:ERROR"));
+  close(dial(1)); /* those that are done do not count */
+  CHECK(world_until("7:CLOSE") && !logged("4:ERROR") && !logged("6:ERROR"));
+  for (int i = 0; i < 3; i++) close(fds[i]);
+  world_end();
+}
+
 /* Bytes that a test takes from one side and gives to the other as it likes. */
 struct wire {
   int listener, client, server; /* sockets */
@@ -533,6 +554,7 @@ static void run_all(void) {
   RUN(test_there_is_no_way_back_to_plain_text);
   RUN(test_garbage_is_told_and_answered_by_an_alert);
   RUN(test_a_handshake_takes_no_longer_than_its_limit);
+  RUN(test_the_handshake_that_began_first_makes_room_for_the_next);
   RUN(test_bytes_one_by_one_on_both_sides_are_the_same_conversation);
   RUN(test_a_stream_that_is_cut_off_is_an_error_behind_its_data);
   RUN(test_a_changed_byte_ends_the_connection_without_its_data);
