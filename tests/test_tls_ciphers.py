@@ -8,7 +8,7 @@ from typing import Any, Callable
 import pytest
 from certificates import localhost
 from conftest import running
-from tlskit import client_context, options, tls_client
+from tlskit import Ends, client_context, options, tls_client
 
 from mongoose_py import Connection, Handler, Manager
 
@@ -102,3 +102,17 @@ def test_a_server_refuses_the_curve_that_costs_most(make_manager: Make, engine: 
         pytest.skip("Python's ssl cannot choose among them")
     with pytest.raises(ssl.SSLError):
         agreed(make_manager, curve="secp521r1")
+
+
+def test_versions_below_the_least_are_refused(make_manager: Make) -> None:
+    ends = Ends(make_manager(), options(localhost(), min_version="1.3")).shake()
+    assert ends.conn.tls_info().version == "TLSv1.3"  # type: ignore[union-attr]
+
+
+def test_a_cipher_can_be_chosen(make_manager: Make) -> None:
+    chosen = "ECDHE-ECDSA-CHACHA20-POLY1305"
+    ends = Ends(make_manager(), options(localhost(), ciphers=chosen))
+    ends.shake()
+    info = ends.conn.tls_info()
+    assert info is not None
+    assert info.version == "TLSv1.3" or info.cipher == chosen

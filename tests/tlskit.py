@@ -23,6 +23,20 @@ from mongoose_py import (
 )
 
 
+def echo(conn: Connection, ev: int, data: Any) -> None:
+    """Send back what was received: an answer for a Recorder."""
+    if ev == MG_EV_READ and data:
+        conn.send(data)
+
+
+def shown(conn: Connection) -> bytes:
+    """Return the certificate that a connection was shown, in DER."""
+    info = conn.tls_info()
+    assert info is not None
+    assert info.peer_certificate is not None
+    return info.peer_certificate.der
+
+
 class Ends:
     """A listener, a client of it, and what each of them was told."""
 
