@@ -97,7 +97,7 @@ def curl(*args: object) -> subprocess.CompletedProcess[bytes]:
     if CURL is None:
         pytest.skip("needs curl")
     command = [CURL, "-sS", "--max-time", "20", "--cacert", str(root().cert), *map(str, args)]
-    return subprocess.run(command, capture_output=True)
+    return subprocess.run(command, capture_output=True, timeout=60)
 
 
 @pytest.mark.parametrize("key", certificates.KEYS)
