@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from http.client import HTTPMessage
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -119,14 +120,15 @@ class Gateway:
 
     def websocket(self, path: str, **options: Any) -> AbstractContextManager[Any]:
         url = f"ws://127.0.0.1:{self.http_port}{path}"
-        times = {"open_timeout": DEADLINE, "close_timeout": DEADLINE}
+        times: dict[str, Any] = {"open_timeout": DEADLINE, "close_timeout": DEADLINE}
         # No pings: their thread may wait for the end of the reading one at the same time as
         # ours, and on PyPy one of the two then fails.
-        return connect(url, max_size=None, ping_interval=None, **times, **options)
+        found: AbstractContextManager[Any] = connect(
+            url, max_size=None, ping_interval=None, **times, **options
+        )
+        return found
 
-    def ask(
-        self, path: str, method: str = "GET", **headers: str
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, HTTPMessage, bytes]:
         with self.http() as client:
             client.request(method, path, headers=headers)
             response = client.getresponse()

@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path += [
@@ -41,7 +42,7 @@ def past(database: str) -> None:
         for at in range(now - one.period_ms, now - 60_000, -one.period_ms):
             lines.append((at, VIA.get(one.name, "mqtt"), f"{one.name} {one.measure()}"))
     for at, via, line in sorted(lines):
-        store.now_ms = lambda at=at: at
+        store.now_ms = partial(int, at)
         kept.take(via, "", line.encode())
     kept.db.execute("DELETE FROM device")
     kept.set_alarm("tank.level", 100, 900)
